@@ -1,0 +1,3 @@
+"""vilseg_core."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""vilseg_data."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""vilseg_train."""
+
+__version__ = "0.1.0"
