@@ -1,0 +1,116 @@
+"""One integer matrix of a whole data set; every score is read from it later.
+
+Legend: k classes, (h, w) a label map, g ground truth, p prediction.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+OUTSIDE = -1
+"""The prediction of a pixel that got none of the classes asked for."""
+
+IGNORE = 255
+"""The ground truth of a pixel that nobody scores."""
+
+
+class LabelError(ValueError):
+    """A predicted label map that cannot be scored."""
+
+
+class ConfusionMatrix:
+    """Pixels counted by ground truth (rows) and prediction (columns) over a whole data set.
+
+    `counts` is (k, k + 1) int64 on the CPU; the last column holds the pixels predicted `OUTSIDE`
+    the candidates: misses of their row and nobody's false positive.
+
+    Args:
+        num_classes: k, at least 1.
+        ignore: the ground-truth value that never counts (255 in VOC, Context and COCO-Stuff).
+    """
+
+    def __init__(self, num_classes: int, *, ignore: int = IGNORE) -> None:
+        if num_classes < 1:
+            raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+        if 0 <= ignore < num_classes:
+            raise ValueError(
+                f"ignore: {ignore} is also one of the {num_classes} class ids; "
+                "choose a value outside them, for instance -1"
+            )
+        self.num_classes = num_classes
+        self.ignore = ignore
+        self.counts = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
+
+    @classmethod
+    def from_counts(cls, counts: Tensor, *, ignore: int = IGNORE) -> ConfusionMatrix:
+        """The matrix of saved counts: (k, k + 1), integers, none negative."""
+        if counts.ndim != 2 or counts.shape[1] != counts.shape[0] + 1:
+            raise ValueError(f"counts: expected (k, k + 1), got {tuple(counts.shape)}")
+        if counts.is_floating_point() or (counts < 0).any():
+            raise ValueError("counts: expected integers, none negative")
+        matrix = cls(counts.shape[0], ignore=ignore)
+        matrix.counts = counts.to("cpu", torch.int64, copy=True)
+        return matrix
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Count the pixels of one or more label maps of equal shape and of any integer type.
+
+        What is predicted where the ground truth is `ignore` is not looked at.
+
+        Raises:
+            LabelError: a predicted value that is neither a class id nor `OUTSIDE`.
+            ValueError: other shapes or types, or a ground-truth value that is no class id.
+        """
+        if prediction.shape != target.shape:
+            raise ValueError(
+                f"prediction, target: expected equal shapes, got {tuple(prediction.shape)} and "
+                f"{tuple(target.shape)}; bring the prediction to the size of the ground truth"
+            )
+        for name, value in (("prediction", prediction), ("target", target)):
+            if value.is_floating_point() or value.is_complex():
+                raise ValueError(f"{name}: expected integer class ids, got {value.dtype}")
+        kept = target != self.ignore
+        truth = target[kept].to(prediction.device, torch.int64)
+        guess = prediction[kept.to(prediction.device)].to(torch.int64)
+        k = self.num_classes
+        if bool(((truth < 0) | (truth >= k)).any()):
+            raise ValueError(
+                f"target: expected class ids 0 to {k - 1} or {self.ignore} (ignored), got "
+                f"{_wrong(truth, lowest=0, classes=k)}; check that the mask holds ids, not colours"
+            )
+        if bool(((guess < OUTSIDE) | (guess >= k)).any()):
+            raise LabelError(
+                f"prediction: expected class ids 0 to {k - 1} or {OUTSIDE} (outside the "
+                f"candidates) on labelled pixels, got {_wrong(guess, lowest=OUTSIDE, classes=k)}"
+            )
+        column = torch.where(guess == OUTSIDE, k, guess)
+        cells = torch.bincount(truth * (k + 1) + column, minlength=k * (k + 1))
+        self.counts += cells.view(k, k + 1).cpu()
+
+    def merge(self, other: ConfusionMatrix) -> ConfusionMatrix:
+        """A new matrix of both sets of pixels, as one matrix updated with both would be."""
+        if (self.num_classes, self.ignore) != (other.num_classes, other.ignore):
+            raise ValueError(
+                f"other: expected {self.num_classes} classes and ignore={self.ignore}, "
+                f"got {other.num_classes} and ignore={other.ignore}"
+            )
+        return ConfusionMatrix.from_counts(self.counts + other.counts, ignore=self.ignore)
+
+    def iou(self) -> Tensor:
+        """(k,) float64: H_cc / (row + column - H_cc); nan for a class in neither map."""
+        hits = self.counts.diagonal()
+        union = self.counts.sum(1) + self.counts[:, : self.num_classes].sum(0) - hits
+        return hits.double() / union.double()
+
+    def recall(self) -> Tensor:
+        """(k,) float64: H_cc / row; nan for a class that the ground truth does not hold."""
+        return self.counts.diagonal().double() / self.counts.sum(1).double()
+
+    def __repr__(self) -> str:
+        return f"ConfusionMatrix({self.num_classes}, pixels={int(self.counts.sum())})"
+
+
+def _wrong(values: Tensor, *, lowest: int, classes: int) -> list[int]:
+    wrong = values[(values < lowest) | (values >= classes)]
+    return [int(value) for value in torch.unique(wrong)[:8]]

@@ -1,0 +1,67 @@
+"""Images of any size through the image encoder: the pass that all model segmenters share.
+
+Legend: b images, d dimensions, (gh, gw) the token grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+if TYPE_CHECKING:
+    from vilseg_core.models import ViLSeg
+
+
+@contextmanager
+def inference(model: ViLSeg) -> Iterator[None]:
+    """Evaluation mode without gradients; the model's mode is what it was afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def squares(images: Sequence[Tensor], *, image_size: int) -> Tensor:
+    """(b, 3, s, s) float in [0, 1]: each uint8 (3, h, w) image squashed to a square, as in
+    training. ValueError for anything else."""
+    for number, image in enumerate(images):
+        if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8 or 0 in image.shape:
+            raise ValueError(
+                f"images: expected uint8 (3, h, w), got {image.dtype} {tuple(image.shape)} "
+                f"at position {number}"
+            )
+    resized = [
+        image[None].float()
+        if tuple(image.shape[1:]) == (image_size, image_size)
+        else interpolate(
+            image[None].float(),
+            size=(image_size, image_size),
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        for image in images
+    ]
+    return torch.cat(resized).div_(255).clamp_(0, 1)
+
+
+def pixel_features(
+    model: ViLSeg, images: Sequence[Tensor], *, image_size: int, batch_size: int
+) -> Tensor:
+    """(b, d, gh, gw) pixel embeddings e_v^pxl, computed `batch_size` images at a time."""
+    device = next(model.parameters()).device
+    parts = [
+        model.encode_image(
+            squares(images[start : start + batch_size], image_size=image_size).to(device)
+        ).pixels.float()
+        for start in range(0, len(images), batch_size)
+    ]
+    return torch.cat(parts)

@@ -1,0 +1,23 @@
+"""Everything that turns an image and a word list into a label map."""
+
+from vilseg_eval.segmenters.base import (
+    DenseSegmentation,
+    LabelSegmentation,
+    RegionSegmentation,
+    Segmentation,
+    Segmenter,
+)
+from vilseg_eval.segmenters.patch import PatchSegmenter
+from vilseg_eval.segmenters.predictions import PredictionFolder
+from vilseg_eval.segmenters.regions import ViLSegSegmenter
+
+__all__ = [
+    "DenseSegmentation",
+    "LabelSegmentation",
+    "PatchSegmenter",
+    "PredictionFolder",
+    "RegionSegmentation",
+    "Segmentation",
+    "Segmenter",
+    "ViLSegSegmenter",
+]
