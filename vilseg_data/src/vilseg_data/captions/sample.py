@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 
-class BrokenSampleError(Exception):
+class BrokenSampleError(ValueError):
     """One sample cannot be read; `key` names it, `reason` says why."""
 
     def __init__(self, key: str, reason: str) -> None:

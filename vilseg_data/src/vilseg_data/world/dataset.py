@@ -57,6 +57,10 @@ def _rng(seed: int, split: str, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
 
 
+def _key(split: str, index: int) -> str:
+    return f"{split}-{index:06d}"
+
+
 def _position(index: int, count: int) -> int:
     if not -count <= index < count:
         raise IndexError(f"index must be in 0..{count - 1}, got {index}")
@@ -112,13 +116,17 @@ class WorldCaptions:
         index = _position(index, len(self))
         image, spoken = self._scene(index, image=True)
         assert image is not None
-        return CaptionSample(f"{self.split}-{index:06d}", image, spoken)
+        return CaptionSample(_key(self.split, index), image, spoken)
 
     def captions(self, index: int) -> tuple[str, ...]:
         """The captions of scene `index`; drawn once, then remembered."""
         index = _position(index, len(self))
         spoken = self._captions[index]
         return self._scene(index, image=False)[1] if spoken is None else spoken
+
+    def keys(self) -> list[str]:
+        """The key of every scene."""
+        return [_key(self.split, index) for index in range(len(self))]
 
     def images(self, progress: Callable[[int, int], None] | None = None) -> Tensor:
         """Every image, uint8 (count, 3, image_size, image_size); remembers the captions too.
@@ -158,7 +166,7 @@ class WorldLabelled:
         scene = draw_scene(_rng(self.seed, self.split, index))
         owner = owners(scene, size=self.image_size)
         return LabelledSample(
-            key=f"{self.split}-{index:06d}",
+            key=_key(self.split, index),
             image=torch.from_numpy(paint(scene, owner)),
             labels=torch.from_numpy(labels(scene, owner)).long(),
         )

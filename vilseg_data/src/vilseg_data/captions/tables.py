@@ -1,0 +1,137 @@
+"""Captions from a table, one row a caption: CSV, TSV or JSON lines, beside a folder of images."""
+
+import csv
+import difflib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vilseg_data.captions.archive import clean
+from vilseg_data.captions.sample import Broken, CaptionSample
+from vilseg_data.decode import decode_image
+
+_KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
+
+Row = tuple[int, dict[str, object] | str]  # line number, and the row or why it cannot be read
+
+
+def _check_columns(columns: Sequence[str], *, wanted: Sequence[str], table: Path) -> None:
+    for column in wanted:
+        if column not in columns:
+            near = difflib.get_close_matches(column, columns, n=1, cutoff=0.0)
+            hint = f"; the nearest is {near[0]!r}" if near else ""
+            raise ValueError(
+                f"{table} must have a column {column!r}, got {list(columns)}{hint}; "
+                "name it with image_column or caption_column"
+            )
+
+
+def _delimited(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = file.readline()
+        file.seek(0)
+        tabs = table.suffix.lower() == ".tsv" or (table.suffix.lower() == ".txt" and "\t" in header)
+        reader = csv.DictReader(file, delimiter="\t" if tabs else ",")
+        _check_columns(reader.fieldnames or [], wanted=wanted, table=table)
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield reader.line_num, f"not readable: {error}"
+                continue
+            yield reader.line_num, {key: value for key, value in row.items() if key is not None}
+
+
+def _json_lines(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
+    checked = False
+    with table.open(encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                yield number, f"not JSON: {error}"
+                continue
+            if not isinstance(row, dict):
+                yield number, f"not a JSON object but {type(row).__name__}"
+                continue
+            if not checked:
+                _check_columns(list(row), wanted=wanted, table=table)
+                checked = True
+            yield number, row
+
+
+class TableCaptions:
+    """The images named in a table, each with the captions of all its rows.
+
+    `table`: .csv, .tsv, .txt (the first line decides between the two) or .jsonl. `images`: the
+    folder that the image column is relative to, by default the table's own. With `image_size`
+    every image is squashed to a square of that size as it is decoded. Rows that cannot be used
+    (no image named, no such file, no caption) are listed in `broken`.
+    """
+
+    def __init__(
+        self,
+        table: str | Path,
+        *,
+        images: str | Path | None = None,
+        image_column: str = "image",
+        caption_column: str = "caption",
+        image_size: int | None = None,
+    ) -> None:
+        path = Path(table)
+        if path.suffix.lower() not in _KINDS:
+            raise ValueError(f"table must end in one of {_KINDS}, got {path.name}; convert it")
+        if not path.is_file():
+            raise ValueError(f"table must be a file, got {path}, which is none; check the path")
+        folder = path.parent if images is None else Path(images)
+        if not folder.is_dir():
+            raise ValueError(
+                f"images must be a folder, got {folder}, which is none; check the path"
+            )
+        self.name = path.stem
+        self.image_size = image_size
+        self.broken: list[Broken] = []
+        read = _json_lines if path.suffix.lower() in (".jsonl", ".ndjson") else _delimited
+        spoken: dict[str, list[str]] = {}
+        rows = 0
+        for number, row in read(path, wanted=(image_column, caption_column)):
+            rows += 1
+            if isinstance(row, str):
+                self.broken.append(Broken(f"{path.name} line {number}", row))
+                continue
+            image, captions = row.get(image_column), clean(row.get(caption_column))
+            if not isinstance(image, str) or not image.strip():
+                self.broken.append(Broken(f"{path.name} line {number}", f"no {image_column}"))
+            elif not captions:
+                self.broken.append(Broken(image.strip(), f"no {caption_column} in line {number}"))
+            else:
+                spoken.setdefault(image.strip(), []).extend(captions)
+        self._entries: list[tuple[str, Path, tuple[str, ...]]] = []
+        for key, texts in spoken.items():
+            # os.path.isfile answers False for names that no file can have; Path.is_file raises.
+            if os.path.isfile(folder / key):
+                self._entries.append((key, folder / key, tuple(texts)))
+            else:
+                self.broken.append(Broken(key, f"no such file in {folder} ({len(texts)} captions)"))
+        if not self._entries:
+            first = f", first {self.broken[0].key}: {self.broken[0].reason}" if self.broken else ""
+            raise ValueError(
+                f"{path} must name at least one image of {folder} with a caption, got {rows} rows "
+                f"and none usable{first}; check the columns and the folder"
+            )
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def captions(self, index: int) -> tuple[str, ...]:
+        """The captions of image `index`, in the order of the rows."""
+        return self._entries[index][2]
+
+    def __getitem__(self, index: int) -> CaptionSample:
+        key, path, captions = self._entries[index]
+        return CaptionSample(key, decode_image(path, key=key, size=self.image_size), captions)

@@ -1,0 +1,81 @@
+"""Image files to uint8 tensors (3, h, w) in RGB, whatever the file holds.
+
+The EXIF orientation is applied; the first frame of an animation is taken; palette, grey, CMYK and
+16-bit images become 8-bit RGB; transparency is laid on white. With `size` the image is squashed to
+a size x size square (its aspect ratio is lost), and a JPEG that is to shrink is decoded at the
+smallest of its own scales (1/8, 1/4, 1/2) that is still large enough.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from vilseg_data.captions.sample import BrokenSampleError
+
+_SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _SIXTEEN_BIT:
+        # Pillow's own conversion clips at 255 instead of scaling.
+        scaled = np.clip(np.asarray(image, dtype=np.int64) // 257, 0, 255).astype(np.uint8)
+        return Image.fromarray(scaled).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("mode F: floating-point pixels have no known range")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _decode(file: Path | io.BytesIO, *, size: int | None) -> Image.Image:
+    with Image.open(file) as image:
+        pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
+        if limit is not None and pixels > limit:
+            raise ValueError(f"{image.width} x {image.height} pixels, more than {limit}")
+        if size is not None:
+            image.draft(None, (size, size))
+        upright = ImageOps.exif_transpose(image)
+        rgb = _to_rgb(upright)
+    if size is not None and rgb.size != (size, size):
+        rgb = rgb.resize((size, size), Image.Resampling.BICUBIC)
+    return rgb
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def decode_image(
+    source: bytes | Path, *, key: str | None = None, size: int | None = None
+) -> Tensor:
+    """Decode a file or its bytes into a uint8 tensor (3, h, w), or (3, size, size) with `size`.
+
+    An unreadable, truncated or oversized (Pillow's `MAX_IMAGE_PIXELS`) image raises
+    `BrokenSampleError`, named `key` or else by its path.
+    """
+    name = key if key is not None else str(source) if isinstance(source, Path) else "image"
+    if not isinstance(source, Path) and not source:
+        raise BrokenSampleError(name, "empty file")
+    # Pillow's format readers raise OSError, SyntaxError, ValueError, struct.error, EOFError,
+    # IndexError and others on damaged bytes, so every exception means the file is at fault.
+    try:
+        image = _decode(source if isinstance(source, Path) else io.BytesIO(source), size=size)
+    except Exception as error:
+        # The path or the address of the buffer is not part of the reason.
+        text = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise BrokenSampleError(name, text or type(error).__name__) from error
+    return _tensor(image)
+
+
+def resize_square(image: Tensor, *, size: int) -> Tensor:
+    """Squash a uint8 image (3, h, w) to (3, size, size); the same tensor if it already fits."""
+    if image.shape[1:] == (size, size):
+        return image
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    return _tensor(picture.resize((size, size), Image.Resampling.BICUBIC))
