@@ -1,0 +1,101 @@
+"""Affine maps as data: compose, invert, sample.
+
+Notation: n images of c channels, h by w pixels. A map is a (n, 2, 3) tensor over normalised
+coordinates: (x, y) in [-1, 1] from edge to edge, pixel i of w at (2 i + 1) / w - 1 (the
+`align_corners=False` of torch). Maps pull: a map sends a position of the output to the position
+of the input whose value it takes. Since coordinates are normalised, one map fits an image, its
+label map and its feature grid alike.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Mode = Literal["bilinear", "nearest"]
+
+
+def identity(n: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str) -> Tensor:
+    """The map that changes nothing, (n, 2, 3)."""
+    return torch.eye(2, 3, dtype=dtype, device=device).expand(n, 2, 3)
+
+
+def similarity(*, degrees: Tensor, zoom: Tensor, shift: Tensor, aspect: float = 1.0) -> Tensor:
+    """The map that turns, magnifies and moves the content about the centre, (n, 2, 3).
+
+    Args:
+        degrees: (n,) clockwise as displayed.
+        zoom: (n,) magnification of the content, above 0.
+        shift: (n, 2) motion right and down, in shares of the width and of the height.
+        aspect: width / height of the image, so that turning keeps right angles.
+    """
+    cosine, sine = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
+    # The inverse of p -> zoom * R p + 2 shift; R is a rotation once x is measured in heights.
+    linear = torch.stack([cosine, sine / aspect, -sine * aspect, cosine], dim=-1)
+    linear = linear.view(-1, 2, 2) / zoom[:, None, None]
+    offset = -2 * (linear * shift[:, None, :]).sum(-1, keepdim=True)
+    return torch.cat([linear, offset], dim=-1)
+
+
+def compose(first: Tensor, second: Tensor) -> Tensor:
+    """The map of warping by `first`, then warping the result by `second`."""
+    # Elementwise, not matmul: autocast and TF32 must not round coordinates.
+    linear = (first[..., :, :2, None] * second[..., None, :, :]).sum(-2)
+    return torch.cat([linear[..., :2], linear[..., 2:] + first[..., 2:]], dim=-1)
+
+
+def invert(maps: Tensor) -> Tensor:
+    """The map that undoes `maps`; the linear part must have an inverse."""
+    a, b, c, d = maps[..., 0, 0], maps[..., 0, 1], maps[..., 1, 0], maps[..., 1, 1]
+    determinant = (a * d - b * c)[..., None, None]
+    linear = torch.stack([d, -b, -c, a], dim=-1).view(*maps.shape[:-2], 2, 2) / determinant
+    offset = -(linear * maps[..., None, :, 2]).sum(-1, keepdim=True)
+    return torch.cat([linear, offset], dim=-1)
+
+
+def transform(maps: Tensor, points: Tensor) -> Tensor:
+    """Positions (n, ..., 2) sent through maps (n, 2, 3), in normalised coordinates."""
+    maps = maps.view(maps.shape[0], *(1,) * (points.ndim - 2), 2, 3)
+    return (maps[..., :2] * points[..., None, :]).sum(-1) + maps[..., 2]
+
+
+def grid(maps: Tensor, *, size: tuple[int, int]) -> Tensor:
+    """Where each pixel of an output of `size` (h, w) looks, (n, h, w, 2)."""
+    h, w = size
+    ys = (torch.arange(h, dtype=maps.dtype, device=maps.device) * 2 + 1) / h - 1
+    xs = (torch.arange(w, dtype=maps.dtype, device=maps.device) * 2 + 1) / w - 1
+    m = maps[:, :, :, None, None]
+    return torch.stack(
+        [m[:, i, 0] * xs + m[:, i, 1] * ys[:, None] + m[:, i, 2] for i in (0, 1)], -1
+    )
+
+
+def sample(
+    values: Tensor, maps: Tensor, *, mode: Mode = "bilinear", fill: float | None = None
+) -> Tensor:
+    """Warp `values` (n, c, h, w) of any dtype by `maps`; the size stays.
+
+    Interpolates in float32 (float64 for float64 and for integers, which stay exact up to 2^53)
+    and returns the dtype that came. There is no low-pass filter: shrinking content far below
+    half its size aliases.
+
+    Args:
+        values: images, feature grids, or label maps with `mode="nearest"`.
+        maps: (n, 2, 3).
+        mode: "bilinear", or "nearest" for what must not be mixed.
+        fill: value outside the input; None continues the input by reflection.
+    """
+    whole = not values.is_floating_point()
+    dtype = torch.float64 if whole or values.dtype == torch.float64 else torch.float32
+    where = grid(maps.to(dtype), size=(values.shape[-2], values.shape[-1]))
+    padding = "reflection" if fill is None else "zeros"
+    warped = _grid_sample(values.to(dtype), where, mode=mode, padding=padding)
+    if fill:
+        inside = _grid_sample(torch.ones_like(values[:, :1], dtype=dtype), where, mode=mode)
+        warped = warped + (1 - inside) * fill
+    return warped.to(values.dtype)
+
+
+def _grid_sample(values: Tensor, where: Tensor, *, mode: Mode, padding: str = "zeros") -> Tensor:
+    return F.grid_sample(values, where, mode=mode, padding_mode=padding, align_corners=False)
