@@ -1,3 +1,19 @@
-"""vilseg_core."""
+"""Losses, pooling and models for learning to segment from image-caption pairs.
+
+Importing this package needs torch alone; `vilseg_core.models` needs the extra `models`.
+"""
+
+from vilseg_core import functional
+from vilseg_core.layers import ClusteringHead
+from vilseg_core.losses import LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ClusteringHead",
+    "LocalToGlobalLoss",
+    "MutualInformationLoss",
+    "SymmetricInfoNCE",
+    "__version__",
+    "functional",
+]

@@ -1,0 +1,63 @@
+"""Balanced soft assignment of images to prototypes by Sinkhorn-Knopp, in the log domain.
+
+n = images (joined over the group), k = prototypes. Source: Caron et al., "Unsupervised Learning of
+Visual Features by Contrasting Cluster Assignments" (2020), as used for targets in DINOv2.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vilseg_core._numerics import (
+    at_least_float32,
+    check_floating,
+    check_positive,
+    without_autocast,
+)
+from vilseg_core.distributed import gather_rows
+
+
+@torch.no_grad()
+def sinkhorn_log_assignment(
+    logits: Tensor,
+    *,
+    temperature: float,
+    iterations: int = 3,
+    group: dist.ProcessGroup | None = None,
+) -> Tensor:
+    """Log-probabilities of prototypes such that each prototype takes a like share of the images.
+
+    Starting from exp(logits / temperature), each iteration scales the prototypes to equal totals
+    over the images and then each image to a total of 1. In the log domain no logit overflows.
+    The result carries no gradient: it is a target.
+
+    Args:
+        logits: (n, k).
+        temperature: divides the logits.
+        iterations: number of scalings; 3 is customary.
+        group: processes whose images are balanced together; None means this process alone.
+
+    Returns:
+        (n, k), logarithms of rows that sum to 1; float32, or float64 where `logits` is.
+
+    Raises:
+        ValueError: the shape, the dtype, `temperature` or `iterations` are not as above.
+    """
+    check_floating("logits", logits)
+    if logits.ndim != 2:
+        raise ValueError(
+            f"logits: expected shape (n, k), came {tuple(logits.shape)}; pass one row an image."
+        )
+    check_positive("temperature", temperature)
+    if iterations < 1:
+        raise ValueError(
+            f"iterations: expected at least 1, came {iterations}; for targets without balancing "
+            "use a plain log-softmax."
+        )
+    with without_autocast(logits):
+        assignment = logits.detach().to(at_least_float32(logits)) / temperature
+        for _ in range(iterations):
+            totals = assignment.logsumexp(0, keepdim=True)
+            assignment = assignment - gather_rows(totals, group).logsumexp(0, keepdim=True)
+            assignment = assignment.log_softmax(1)
+    return assignment

@@ -1,0 +1,7 @@
+"""State over the functions: a temperature, a centre, the options of a loss."""
+
+from vilseg_core.losses.info_nce import SymmetricInfoNCE
+from vilseg_core.losses.local_to_global import LocalToGlobalLoss
+from vilseg_core.losses.mutual_information import MutualInformationLoss
+
+__all__ = ["LocalToGlobalLoss", "MutualInformationLoss", "SymmetricInfoNCE"]
