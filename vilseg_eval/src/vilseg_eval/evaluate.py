@@ -5,18 +5,15 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from vilseg_data import LabelledSample, LabelledSet
 from vilseg_eval.confusion import OUTSIDE, ConfusionMatrix, LabelError
 from vilseg_eval.protocols import BACKGROUND_RULE, ClassSets, Which
 from vilseg_eval.results import EvalResult
 from vilseg_eval.segmenters.base import Segmentation, Segmenter
-
-if TYPE_CHECKING:
-    from vilseg_data import LabelledSample, LabelledSet
 
 _SETS: tuple[Which, ...] = ("all", "unseen")
 _LISTED = 10

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-if TYPE_CHECKING:
-    from vilseg_core.models import ViLSeg
+from vilseg_core.models import ViLSeg
+from vilseg_data.decode import resize_square
 
 
 @contextmanager
@@ -30,27 +28,18 @@ def inference(model: ViLSeg) -> Iterator[None]:
 
 
 def squares(images: Sequence[Tensor], *, image_size: int) -> Tensor:
-    """(b, 3, s, s) float in [0, 1]: each uint8 (3, h, w) image squashed to a square, as in
-    training. ValueError for anything else."""
+    """(b, 3, s, s) float in [0, 1] on the CPU: each uint8 (3, h, w) image squashed to a square,
+    as for training. ValueError for anything else."""
+    if not images:
+        raise ValueError("images: expected at least one, got none")
     for number, image in enumerate(images):
         if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8 or 0 in image.shape:
             raise ValueError(
                 f"images: expected uint8 (3, h, w), got {image.dtype} {tuple(image.shape)} "
                 f"at position {number}"
             )
-    resized = [
-        image[None].float()
-        if tuple(image.shape[1:]) == (image_size, image_size)
-        else interpolate(
-            image[None].float(),
-            size=(image_size, image_size),
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
-        )
-        for image in images
-    ]
-    return torch.cat(resized).div_(255).clamp_(0, 1)
+    resized = [resize_square(image.cpu(), size=image_size) for image in images]
+    return torch.stack(resized).float() / 255
 
 
 def pixel_features(

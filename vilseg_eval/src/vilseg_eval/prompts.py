@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vilseg_core.models import ViLSeg
+from vilseg_data import Tokenizer
 from vilseg_eval.features import inference
-
-if TYPE_CHECKING:
-    from vilseg_core.models import ViLSeg
-    from vilseg_data import Tokenizer
 
 PHOTO_TEMPLATE = "a photo of a {}"
 """The template of the paper."""
@@ -54,7 +51,7 @@ class Prompts:
         sentences = [t.replace("{}", word) for word in self.words for t in self.templates]
         tokens = tokenizer(sentences).to(next(model.parameters()).device)
         with inference(model):
-            parts = [model.encode_text(chunk).float() for chunk in tokens.split(_CHUNK)]
+            parts = [model.encode_text(chunk).float() for chunk in torch.split(tokens, _CHUNK)]
         unit = normalize(torch.cat(parts), dim=-1)
         return normalize(unit.view(len(self.words), len(self.templates), -1).mean(1), dim=-1)
 

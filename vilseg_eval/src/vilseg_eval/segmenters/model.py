@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from vilseg_core.models import ViLSeg
+from vilseg_data import Tokenizer
 from vilseg_eval.features import pixel_features
 from vilseg_eval.prompts import PHOTO_TEMPLATE, Prompts
-
-if TYPE_CHECKING:
-    from vilseg_core.models import ViLSeg
-    from vilseg_data import Tokenizer
 
 
 class ModelSegmenter:

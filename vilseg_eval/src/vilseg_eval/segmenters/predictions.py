@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,13 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from vilseg_data import ClassList
 from vilseg_eval.confusion import IGNORE, OUTSIDE, LabelError
 from vilseg_eval.prompts import clean_words
 from vilseg_eval.protocols import ClassSets
 from vilseg_eval.segmenters.base import LabelSegmentation
-
-if TYPE_CHECKING:
-    from vilseg_data import ClassList
 
 _SUFFIXES = (".png", ".npy")
 _INDEX_MODES = ("P", "L", "I", "I;16")
@@ -91,6 +88,7 @@ class PredictionFolder:
 
 
 def _read(path: Path) -> NDArray[np.integer]:
+    values: NDArray[np.integer]
     try:
         if path.suffix == ".npy":
             values = np.load(path, allow_pickle=False)
