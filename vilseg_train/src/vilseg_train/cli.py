@@ -1,0 +1,164 @@
+"""The `vilseg` command: parse, build, call.
+
+Nothing heavy is imported before a command runs, so that `vilseg --help` answers at once.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vilseg_train.errors import RunEnded
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+class _Group(TyperGroup):
+    """The one place where errors become a line and an exit code.
+
+    By the house rule a `ValueError` is about what the user gave, and so is an `OSError`; anything
+    else is a defect of ours and shows its traceback.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError, RunEnded) as error:
+            if ctx.params.get("traceback"):
+                raise
+            code = error.exit_code if isinstance(error, RunEnded) else USER_ERROR
+            typer.echo(f"vilseg: {_text(error)}", err=True)
+            raise typer.Exit(code) from error
+        except KeyboardInterrupt as error:
+            typer.echo("vilseg: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Learn to segment images with free words from image-caption pairs alone.",
+)
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+@app.callback()
+def _options(
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error comes from.")
+    ] = False,
+) -> None:
+    """Learn to segment images with free words from image-caption pairs alone."""
+
+
+@app.command()
+def train(
+    preset: Annotated[
+        str | None,
+        typer.Argument(metavar="PRESET|FILE.toml", help="What to train; world by default."),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. optim.lr=1e-3."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/NAME by default.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+) -> None:
+    """Train a model on images with captions and leave a run folder."""
+    from vilseg_train.config import load_config
+    from vilseg_train.folder import saved_config
+    from vilseg_train.trainer import Trainer
+
+    folder = out or Path("runs") / (Path(preset).stem if preset else "world")
+    if resume and preset is None:
+        config = saved_config(folder).overridden(sets or [])
+    else:
+        config = load_config(preset or "world", overrides=sets or [])
+    Trainer(config, out=folder, resume=resume, console=_console()).fit()
+    typer.echo(f"run: {folder}")
+
+
+@app.command("eval")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run; with predictions, a folder of label maps.")],
+    data: Annotated[str, typer.Option(help="Labelled set: world or voc.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of the labelled set.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the labelled set.")] = "val",
+    segmenter: Annotated[str, typer.Option(help="vilseg, patch or predictions.")] = "vilseg",
+    templates: Annotated[
+        list[str] | None,
+        typer.Option("--templates", help="Sentence with {} for the word; may be repeated."),
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="Images to use; all by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; RUN/eval/DATA by default.")
+    ] = None,
+) -> None:
+    """Score a run on images with masks: every protocol, every class, and a report."""
+    from vilseg_eval.prompts import PHOTO_TEMPLATE
+    from vilseg_train.evaluation import evaluate_folder
+
+    evaluate_folder(
+        run,
+        data=data,
+        root=root,
+        split=split,
+        segmenter=segmenter,
+        templates=templates or [PHOTO_TEMPLATE],
+        count=count,
+        out=out,
+        console=_console(),
+    )
+
+
+@app.command()
+def segment(
+    run: Annotated[Path, typer.Argument(help="A run.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")],
+    words: Annotated[str, typer.Option(help='What to look for: "dog, grass, person".')],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; RUN/segments by default.")
+    ] = None,
+) -> None:
+    """Cut photos into the things that you name."""
+    from vilseg_train.segmentation import segment_images
+
+    unreadable = segment_images(run, images, words, out=out, console=_console())
+    for error in unreadable:
+        typer.echo(f"vilseg: cannot read {error}", err=True)
+    if unreadable:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and order.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with, or show again, the demo in --out.")
+    ] = False,
+) -> None:
+    """Learn the built-in world from captions and segment it: minutes on two CPU cores."""
+    from vilseg_train.demo import run_demo
+
+    run_demo(out, seed=seed, resume=resume, console=_console())

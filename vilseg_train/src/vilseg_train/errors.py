@@ -1,0 +1,23 @@
+"""How a run ends before its last step. Loads nothing, so that the command can know it."""
+
+
+class RunEnded(Exception):
+    """A run ended before its last step; the message says why and how to go on.
+
+    `exit_code` is what the command answers with.
+    """
+
+    exit_code = 1
+
+
+class DivergedError(RunEnded):
+    """The loss stayed without a finite value; the message says since when and what to try."""
+
+
+class TrainingStopped(RunEnded):
+    """A signal asked training to stop; it saved where it stood and left."""
+
+    def __init__(self, message: str, *, number: int) -> None:
+        super().__init__(message)
+        # What a shell reports for a process that a signal ended.
+        self.exit_code = 128 + number

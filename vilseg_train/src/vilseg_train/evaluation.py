@@ -1,0 +1,109 @@
+"""Evaluate a run, or a folder of label maps, on a labelled set; leave scores and a report."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from vilseg_data import BrokenSampleError, LabelledSet, VocSegmentation, build_labelled
+from vilseg_eval import (
+    EvalResult,
+    PatchSegmenter,
+    PredictionFolder,
+    Segmenter,
+    ViLSegSegmenter,
+    evaluate,
+)
+from vilseg_eval.files import write_atomically
+from vilseg_eval.prompts import PHOTO_TEMPLATE
+from vilseg_eval.report import collect_examples, html_page, markdown_report, write_page
+from vilseg_train.progress import say, track
+from vilseg_train.run import Run, open_run
+from vilseg_train.tables import evaluation_tables
+
+_MODEL_SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
+    "vilseg": ViLSegSegmenter,
+    "patch": PatchSegmenter,
+}
+SEGMENTERS = (*_MODEL_SEGMENTERS, "predictions")
+
+
+def evaluate_folder(
+    folder: Path,
+    *,
+    data: str,
+    console: Console,
+    root: Path | None = None,
+    split: str = "val",
+    segmenter: str = "vilseg",
+    templates: Sequence[str] = (PHOTO_TEMPLATE,),
+    count: int | None = None,
+    out: Path | None = None,
+) -> EvalResult:
+    """Score `folder` and write `results.json`, `confusion.npz`, `table.md` and `report.html`.
+
+    Args:
+        folder: a run, or with segmenter "predictions" a folder of label maps.
+        data: name of the labelled set; `root`, `split` and `count` as in `build_labelled`.
+        console: where progress and the tables go.
+        segmenter: one of `SEGMENTERS`.
+        templates: sentences around each class name.
+        out: where to write; by default `eval/<data>` in `folder`, or `eval/<data>-<segmenter>`.
+
+    Raises:
+        ValueError: anything above cannot be used; nothing is written.
+    """
+    if segmenter not in SEGMENTERS:
+        raise ValueError(
+            f"--segmenter: expected one of {', '.join(SEGMENTERS)}, came {segmenter!r}"
+        )
+    dataset = build_labelled(data, root=root, split=split, count=count)
+    if isinstance(dataset, VocSegmentation):
+        for note in dataset.notes:
+            say(console, f"note: {note}")
+    chosen: Segmenter
+    if segmenter == "predictions":
+        chosen = PredictionFolder(folder, classes=dataset.classes)
+    else:
+        run = open_run(folder)
+        for warning in run.warnings:
+            say(console, f"warning: {warning}")
+        chosen = build_segmenter(segmenter, run, dataset=dataset, templates=templates)
+    result = score(chosen, dataset, split=split, console=console)
+    suffix = "" if segmenter == "vilseg" else f"-{segmenter}"
+    target = out or folder / "eval" / f"{data}{suffix}"
+    examples = collect_examples({segmenter: chosen}, dataset)
+    results = {segmenter: result.results}
+    title = f"{folder.name} on {data} {split}"
+    page = html_page(results, title=title, examples=examples)
+    result.save(target)
+    write_atomically(target / "table.md", markdown_report(results).encode())
+    write_page(target / "report.html", page)
+    for table in evaluation_tables(results):
+        console.print(table)
+    say(console, f"written to {target}")
+    return result
+
+
+def build_segmenter(
+    name: str,
+    run: Run,
+    *,
+    dataset: LabelledSet,
+    templates: Sequence[str] = (PHOTO_TEMPLATE,),
+) -> Segmenter:
+    """The segmenter of a run over the foreground classes of a labelled set."""
+    classes = dataset.classes
+    words = [p for i, p in enumerate(classes.prompts) if i != classes.background]
+    return _MODEL_SEGMENTERS[name](run.model, run.tokenizer, words, templates=templates)
+
+
+def score(
+    segmenter: Segmenter, dataset: LabelledSet, *, split: str, console: Console
+) -> EvalResult:
+    """`evaluate` with progress; a broken image or mask is a `ValueError` that names it."""
+    try:
+        with track(f"evaluating {segmenter.name}", console=console) as progress:
+            return evaluate(segmenter, dataset, split=split, progress=progress)
+    except BrokenSampleError as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,55 @@
+"""Scores as tables on a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from vilseg_eval.report import class_rows, summary_rows
+
+Results = Mapping[str, Mapping[str, Any]]
+
+
+def retrieval_table(scores: Mapping[str, Any]) -> Table:
+    """R@k both ways beside chance, in per cent."""
+    ways = ("image_to_text", "text_to_image")
+    ranks = list(scores[ways[0]])
+    heading = ["per cent", *ranks, *(f"chance {rank}" for rank in ranks)]
+    rows = []
+    for way in ways:
+        values = [side[way][rank] for side in (scores, scores["chance"]) for rank in ranks]
+        rows.append([way.replace("_", " "), *(f"{100 * value:.1f}" for value in values)])
+    about = f"{scores['images']} images, {scores['captions']} captions"
+    return _table(f"Retrieval on {scores['source']}: {about}", heading, rows)
+
+
+def evaluation_tables(results: Results) -> list[Table]:
+    """Every protocol, then every class; one row or column a segmenter, chance last."""
+    first = next(iter(results.values()))
+    about = f"{first['data']} {first['split']}: {first['images']} images"
+    return [
+        _table(f"{about}, every class, IoU in per cent (* unseen)", *class_rows(results)),
+        _table(f"{about}, per cent", *summary_rows(results)),
+    ]
+
+
+def demo_table(results: Results) -> Table:
+    """mIoU and pixel accuracy over all classes, in per cent."""
+    first = next(iter(results.values()))
+    scores = {label: result["protocols"]["all"] for label, result in results.items()}
+    scores["chance"] = first["chance"]["all"]
+    rows = [
+        [label, f"{100 * score['miou']:.1f}", f"{100 * score['accuracy']['overall']:.1f}"]
+        for label, score in scores.items()
+    ]
+    title = f"{first['images']} images, {len(first['names'])} classes, per cent"
+    return _table(title, ["", "mIoU", "pixel accuracy"], rows)
+
+
+def _table(title: str, heading: list[str], rows: list[list[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for number, cell in enumerate(heading):
+        table.add_column(cell, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table

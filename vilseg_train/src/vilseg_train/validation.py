@@ -1,0 +1,81 @@
+"""Retrieval on held-out captions: whether image and text have met."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from vilseg_core.models import ViLSeg
+from vilseg_data import BrokenSampleError, CaptionSource, Tokenizer
+from vilseg_eval import retrieval
+
+_BATCH = 64
+
+
+def load_images(source: CaptionSource, count: int) -> tuple[Tensor, list[tuple[str, ...]]]:
+    """The first `count` readable images of a source, uint8 (n, 3, h, w), and their captions."""
+    images: list[Tensor] = []
+    captions: list[tuple[str, ...]] = []
+    for index in range(len(source)):
+        if len(images) == count:
+            break
+        try:
+            sample = source[index]
+        except BrokenSampleError:
+            continue
+        images.append(sample.image)
+        captions.append(sample.captions)
+    if not images:
+        raise ValueError(f"{source.name} holds no readable image; check its folder")
+    return torch.stack(images), captions
+
+
+def score_retrieval(
+    model: ViLSeg,
+    tokenizer: Tokenizer,
+    source: CaptionSource,
+    *,
+    count: int,
+    image_size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """R@1, 5, 10 both ways over the first `count` images of `source` with all their captions.
+
+    Args:
+        image_size: side in pixels at which the model sees the images.
+        progress: called with (images done, images in all).
+    """
+    images, captions = load_images(source, count)
+    texts = [text for texts in captions for text in texts]
+    owners = [index for index, texts in enumerate(captions) for _ in texts]
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            image_parts = []
+            for start in range(0, len(images), _BATCH):
+                chunk = images[start : start + _BATCH]
+                batch = to_model(chunk, image_size=image_size, device=device)
+                image_parts.append(model.encode_image(batch).pooled)
+                if progress is not None:
+                    progress(start + len(chunk), len(images))
+            text_parts = [
+                model.encode_text(tokenizer(texts[start : start + _BATCH]).to(device))
+                for start in range(0, len(texts), _BATCH)
+            ]
+    finally:
+        model.train(was_training)
+    scores = retrieval(torch.cat(image_parts), torch.cat(text_parts), owners)
+    return {"source": source.name, "images": len(images), "captions": len(texts), **scores}
+
+
+def to_model(images: Tensor, *, image_size: int, device: torch.device) -> Tensor:
+    """uint8 images as the model takes them: float in [0, 1], `image_size` pixels a side."""
+    batch = images.to(device).float().div_(255)
+    if batch.shape[-1] == image_size:
+        return batch
+    size = (image_size, image_size)
+    return interpolate(batch, size=size, mode="bilinear", antialias=True).clamp_(0, 1)
