@@ -40,7 +40,7 @@ def _delimited(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield reader.line_num, f"not readable: {error}"
+                yield reader.reader.line_num, f"not readable: {error}"
                 continue
             yield reader.line_num, {key: value for key, value in row.items() if key is not None}
 
