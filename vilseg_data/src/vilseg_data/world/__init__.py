@@ -2,6 +2,7 @@
 
 from vilseg_data.world.dataset import UNSEEN, WORLD_CLASSES, WorldCaptions, WorldLabelled
 from vilseg_data.world.language import SYNONYMS, TEMPLATES
+from vilseg_data.world.picture import contact_sheet
 from vilseg_data.world.scene import NAMES, STUFF, THINGS
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "WORLD_CLASSES",
     "WorldCaptions",
     "WorldLabelled",
+    "contact_sheet",
 ]
