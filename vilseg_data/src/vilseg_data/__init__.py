@@ -1,3 +1,55 @@
-"""vilseg_data."""
+"""Views that can be undone, a tokenizer, captions, labelled sets and a built-in world."""
+
+from vilseg_data.captions import (
+    ArchiveCaptions,
+    Broken,
+    BrokenSampleError,
+    CaptionSample,
+    CaptionSource,
+    TableCaptions,
+)
+from vilseg_data.captions.config import CaptionsConfig, build_captions
+from vilseg_data.decode import decode_image
+from vilseg_data.labelled import ClassList, LabelledSample, LabelledSet, VocSegmentation
+from vilseg_data.labelled.build import build_labelled
+from vilseg_data.loader import CaptionBatch, CaptionLoader
+from vilseg_data.tokenizer import Tokenizer, TokenizerConfig
+from vilseg_data.views import (
+    AugmentationParams,
+    InvertibleAugmentation,
+    MultiCrop,
+    Views,
+    ViewsConfig,
+)
+from vilseg_data.world import WorldCaptions, WorldLabelled
+
+__all__ = [
+    "ArchiveCaptions",
+    "AugmentationParams",
+    "Broken",
+    "BrokenSampleError",
+    "CaptionBatch",
+    "CaptionLoader",
+    "CaptionSample",
+    "CaptionSource",
+    "CaptionsConfig",
+    "ClassList",
+    "InvertibleAugmentation",
+    "LabelledSample",
+    "LabelledSet",
+    "MultiCrop",
+    "TableCaptions",
+    "Tokenizer",
+    "TokenizerConfig",
+    "Views",
+    "ViewsConfig",
+    "VocSegmentation",
+    "WorldCaptions",
+    "WorldLabelled",
+    "__version__",
+    "build_captions",
+    "build_labelled",
+    "decode_image",
+]
 
 __version__ = "0.1.0"
