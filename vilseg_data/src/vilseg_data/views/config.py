@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from vilseg_data.views.checks import check_range
 from vilseg_data.views.invertible import InvertibleAugmentation
 from vilseg_data.views.multicrop import MultiCrop
 
@@ -39,9 +40,11 @@ class ViewsConfig(BaseModel):
     zoom: Range = (1.0, 1.0)
 
     @model_validator(mode="after")
-    def _buildable(self) -> "ViewsConfig":
-        self.multicrop(image_size=self.global_size or 1)
-        self.augmentation()
+    def _ranges_in_order(self) -> "ViewsConfig":
+        for name in ("global_scale", "local_scale"):
+            check_range(getattr(self, name), name=name, high=1.0)
+        for name in ("ratio", "zoom"):
+            check_range(getattr(self, name), name=name, high=float("inf"))
         return self
 
     def multicrop(self, *, image_size: int) -> MultiCrop:

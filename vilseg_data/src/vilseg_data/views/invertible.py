@@ -115,8 +115,9 @@ class InvertibleAugmentation:
         """
         if colour:
             check_images(images, name="images", channels=3)
-            images = scale_and_shift(images, gain=params.gain, bias=params.bias)
         _check(images, params, name="images", mode=mode)
+        if colour:
+            images = scale_and_shift(images, gain=params.gain, bias=params.bias)
         params = params.to(images.device)
         flipped = _flip(images, params)
         if params.affine is None:

@@ -44,8 +44,10 @@ class AugmentationParams:
         """Parameters that warp by any maps (n, 2, 3) of `views.geometry` and change no colour.
 
         Raises:
-            ValueError: a map has no inverse.
+            ValueError: another shape, or a map without an inverse.
         """
+        if affine.ndim != 3 or affine.shape[1:] != (2, 3):
+            raise ValueError(f"affine: expected shape (n, 2, 3), got {tuple(affine.shape)}")
         n, device = affine.shape[0], affine.device
         determinant = torch.linalg.det(affine[..., :2].double())
         if not bool((determinant.isfinite() & (determinant.abs() > 1e-6)).all()):
