@@ -51,6 +51,7 @@ def test_dropping_the_last_keeps_batches_full(size: tuple[int, int], cache: bool
     loader = loader_of(ListSource(count), batch_size=batch_size, cache=cache)
     assert len(loader) == count // batch_size
     for epoch in range(3):
+        assert loader.epoch == max(epoch - 1, 0)
         keys: list[str] = []
         for _ in range(len(loader)):
             batch = loader.next_batch()

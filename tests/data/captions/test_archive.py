@@ -65,6 +65,15 @@ def test_a_damaged_member_fails_its_checksum(tmp_path: Path) -> None:
         ArchiveCaptions(root)[0]
 
 
+def test_a_member_that_claims_too_much_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_archive(tmp_path, zips=[{"a.png": photo(1)}], captions={"a.png": ["x"]})
+    monkeypatch.setattr("vilseg_data.captions.archive._MAX_BYTES", 20)
+    with pytest.raises(BrokenSampleError, match=r"^a\.png: \d+ bytes, more than 20$"):
+        ArchiveCaptions(root)[0]
+
+
 def test_many_threads_read_the_right_images(tmp_path: Path) -> None:
     names = [f"{k}.png" for k in range(60)]
     zips = [{name: photo(int(name[:-4])) for name in names[half::2]} for half in (0, 1)]

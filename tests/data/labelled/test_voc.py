@@ -147,6 +147,10 @@ def test_an_official_list_that_is_not_the_official_one_is_noted(tmp_path: Path) 
     )
     own = VocSegmentation(write_voc(tmp_path / "b", {"a": mask_of(1)}, nested=False))
     assert own.notes == ()
+    train = VocSegmentation(
+        write_voc(tmp_path / "c", {"a": mask_of(1)}, split="train"), split="train"
+    )
+    assert train.notes == ()
 
 
 @pytest.mark.parametrize(("split", "count"), [("train_original", 439), ("sbd_mask", 265)])
