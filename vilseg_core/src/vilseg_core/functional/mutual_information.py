@@ -174,12 +174,13 @@ def _joint(
 
 
 def _information(joint: _Joint) -> Tensor:
-    product = torch.outer(joint.rows, joint.columns)
-    finfo = torch.finfo(product.dtype)
-    excess = joint.covariance / product.clamp_min(finfo.tiny)
+    finfo = torch.finfo(joint.covariance.dtype)
+    # Two divisions: the gradient of one by the product overflows where a cluster is nearly dead.
+    rows, columns = joint.rows[:, None], joint.columns
+    excess = joint.covariance / rows.clamp_min(finfo.tiny) / columns.clamp_min(finfo.tiny)
     # An excess of -1 is an empty cell of the joint; the bound keeps its logarithm finite.
-    excess = excess.clamp_min(finfo.eps - 1.0)
-    return (product * ((1.0 + excess) * torch.log1p(excess) - excess)).sum()
+    log_ratio = torch.log1p(excess.clamp_min(finfo.eps - 1.0))
+    return (rows * columns * ((1.0 + excess) * log_ratio - excess)).sum()
 
 
 def _safe_log(values: Tensor) -> Tensor:

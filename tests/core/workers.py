@@ -1,0 +1,117 @@
+"""What each process of the distributed tests runs; a module of its own, to be spawned."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vilseg_core import LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
+from vilseg_core.functional import sinkhorn_log_assignment
+
+LOSSES = (
+    "info_nce",
+    "info_nce_one_way",
+    "information",
+    "information_masked",
+    "prototypes_sinkhorn",
+    "prototypes_center",
+    "prototypes_none",
+)
+
+
+class Towers(nn.Module):
+    """Linear towers and a loss over their outputs: every parameter that a step would move."""
+
+    def __init__(self, name: str, *, group: dist.ProcessGroup | None) -> None:
+        super().__init__()
+        self.name = name
+        self.first = nn.Linear(4, 5).double()
+        # The two views of the prototypes come from one tower, the targets without a gradient.
+        shared = name.startswith("prototypes")
+        self.second = self.first if shared else nn.Linear(4, 5).double()
+        self.loss = build(name, group=group).double()
+
+    def forward(self, first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
+        a, b = self.first(first), self.second(second)
+        if self.name.startswith("prototypes"):
+            a = torch.stack([a, a.flip(1)])
+        extra = (mask,) if self.name == "information_masked" else ()
+        loss: Tensor = self.loss(a, b, *extra)
+        return loss
+
+
+def build(name: str, *, group: dist.ProcessGroup | None) -> nn.Module:
+    kind, _, option = name.partition("_")
+    if name.startswith("info_nce"):
+        direction: Any = "image_to_text" if name.endswith("one_way") else "both"
+        return SymmetricInfoNCE(0.3, direction=direction, group=group)
+    if kind == "information":
+        return MutualInformationLoss(entropy_weight=1.2, symmetric=option == "masked", group=group)
+    targets: Any = option
+    loss = LocalToGlobalLoss(
+        5,
+        local_temperature=0.5,
+        global_temperature=0.4,
+        targets=targets,
+        stop_gradient=targets == "sinkhorn",
+        group=group,
+    )
+    loss.center += torch.linspace(-1, 1, 5)
+    return loss
+
+
+def batch(size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The joined batch; the ranks take consecutive parts of it."""
+    generator = torch.Generator().manual_seed(7)
+    numbers = torch.randn(size, 9, dtype=torch.float64, generator=generator)
+    return numbers[:, :4], numbers[:, 4:8], numbers[:, 8].abs()
+
+
+def measure(
+    name: str, inputs: tuple[Tensor, ...], *, group: dist.ProcessGroup | None
+) -> dict[str, Tensor]:
+    """Value, gradients of the parameters as a step would see them, gradients of the inputs."""
+    torch.manual_seed(0)
+    towers = Towers(name, group=group)
+    # DDP's own averaging, where there is something to average over.
+    model: nn.Module = towers
+    if group is not None:
+        model = DistributedDataParallel(towers, process_group=group, broadcast_buffers=False)
+    first, second = (x.clone().requires_grad_() for x in inputs[:2])
+    loss = model(first, second, inputs[2])
+    torch.autograd.backward(loss)
+    found = {"value": loss.detach()}
+    for key, parameter in towers.named_parameters():
+        assert parameter.grad is not None, key
+        found[key] = parameter.grad
+    ranks = 1 if group is None else dist.get_world_size(group)
+    for key, x in (("inputs.first", first), ("inputs.second", second)):
+        found[key] = torch.zeros_like(x) if x.grad is None else x.grad / ranks
+    return found
+
+
+def statistics(rows: Tensor, *, group: dist.ProcessGroup | None) -> dict[str, Tensor]:
+    """What carries no gradient: Sinkhorn's assignment and the centre after an update."""
+    loss = LocalToGlobalLoss(4, targets="center", center_momentum=0.5, group=group).double()
+    loss.update(rows)
+    assignment = sinkhorn_log_assignment(rows, temperature=0.3, group=group)
+    return {"center": loss.center, "assignment": assignment}
+
+
+def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
+    """One process: measure every loss on this rank's part of the batch, save what was found."""
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=len(sizes)
+    )
+    start = sum(sizes[:rank])
+    part = slice(start, start + sizes[rank])
+    first, second, mask = (x[part] for x in batch(sum(sizes)))
+    group = dist.group.WORLD
+    found = {name: measure(name, (first, second, mask), group=group) for name in LOSSES}
+    found["statistics"] = statistics(first, group=group)
+    torch.save(found, folder / f"{rank}.pt")
+    dist.destroy_process_group()
