@@ -59,17 +59,19 @@ class ConfusionMatrix:
         What is predicted where the ground truth is `ignore` is not looked at.
 
         Raises:
-            LabelError: a predicted value that is neither a class id nor `OUTSIDE`.
-            ValueError: other shapes or types, or a ground-truth value that is no class id.
+            LabelError: the prediction has another shape, is not of integers, or holds a value that
+                is neither a class id nor `OUTSIDE`.
+            ValueError: the ground truth is not of integers, or holds a value that is no class id.
         """
         if prediction.shape != target.shape:
-            raise ValueError(
+            raise LabelError(
                 f"prediction, target: expected equal shapes, got {tuple(prediction.shape)} and "
                 f"{tuple(target.shape)}; bring the prediction to the size of the ground truth"
             )
-        for name, value in (("prediction", prediction), ("target", target)):
-            if value.is_floating_point() or value.is_complex():
-                raise ValueError(f"{name}: expected integer class ids, got {value.dtype}")
+        if prediction.is_floating_point():
+            raise LabelError(f"prediction: expected integer class ids, got {prediction.dtype}")
+        if target.is_floating_point():
+            raise ValueError(f"target: expected integer class ids, got {target.dtype}")
         kept = target != self.ignore
         truth = target[kept].to(prediction.device, torch.int64)
         guess = prediction[kept.to(prediction.device)].to(torch.int64)

@@ -120,5 +120,8 @@ def _refusal(problems: list[str], *, images: int) -> str:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("vilseg-core", "vilseg-data", "vilseg-eval", "torch", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+    packages = ("vilseg-core", "vilseg-data", "vilseg-eval", "numpy")
+    return {name: version(name) for name in packages} | {
+        "torch": str(torch.__version__),  # with the build, which the package's version leaves out
+        "python": platform.python_version(),
+    }

@@ -30,8 +30,6 @@ def inference(model: ViLSeg) -> Iterator[None]:
 def squares(images: Sequence[Tensor], *, image_size: int) -> Tensor:
     """(b, 3, s, s) float in [0, 1] on the CPU: each uint8 (3, h, w) image squashed to a square,
     as for training. ValueError for anything else."""
-    if not images:
-        raise ValueError("images: expected at least one, got none")
     for number, image in enumerate(images):
         if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8 or 0 in image.shape:
             raise ValueError(
@@ -46,6 +44,8 @@ def pixel_features(
     model: ViLSeg, images: Sequence[Tensor], *, image_size: int, batch_size: int
 ) -> Tensor:
     """(b, d, gh, gw) pixel embeddings e_v^pxl, computed `batch_size` images at a time."""
+    if not images:
+        raise ValueError("images: expected at least one, got none")
     device = next(model.parameters()).device
     parts = [
         model.encode_image(

@@ -1,25 +1,37 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole and together, or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file of the same folder, then rename; on failure nothing is left."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def write_atomically(contents: Mapping[Path, bytes]) -> None:
+    """Write every file beside its place, then rename them all; on failure nothing is left.
+
+    A disk that is full is noticed before the first old file is replaced.
+    """
+    temporary: dict[Path, str] = {}
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; results are ordinary ones.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        for path, content in contents.items():
+            handle, temporary[path] = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary[path], _ordinary_mode())
+        for path in contents:
+            os.replace(temporary[path], path)
+            del temporary[path]
+    finally:
+        for name in temporary.values():
+            os.unlink(name)
+
+
+def _ordinary_mode() -> int:
+    # mkstemp makes files that only their owner can read; results are for everyone.
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask

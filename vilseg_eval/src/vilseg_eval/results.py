@@ -51,7 +51,7 @@ class EvalResult:
         return cls({**about, "protocols": measured, "chance": chance}, dict(matrices), sets)
 
     def save(self, folder: Path | str) -> Path:
-        """Write `results.json` and `confusion.npz`; each appears whole or not at all."""
+        """Write `results.json` and `confusion.npz`; both whole, or neither."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         about = {k: v for k, v in self.results.items() if k not in ("protocols", "chance")}
@@ -70,9 +70,13 @@ class EvalResult:
             names=np.array(self.sets.names),
             **arrays,
         )
-        write_atomically(target / MATRICES_FILE, archive.getvalue())
         text = json.dumps(self.results, indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(target / RESULTS_FILE, (text + "\n").encode())
+        write_atomically(
+            {
+                target / MATRICES_FILE: archive.getvalue(),
+                target / RESULTS_FILE: (text + "\n").encode(),
+            }
+        )
         return target
 
 
@@ -84,7 +88,7 @@ def load_result(folder: Path | str) -> EvalResult:
             f"folder: no {MATRICES_FILE} in {folder}; give the folder of a saved evaluation"
         )
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             header = json.loads(archive["header"].item())
             sets = ClassSets(tuple(header["names"]), tuple(header["unseen"]), header["background"])
             matrices = {

@@ -102,7 +102,7 @@ def _read(path: Path) -> NDArray[np.integer]:
                 )
     except LabelError:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise LabelError(f"{path.name} cannot be read: {error}") from error
     if not np.issubdtype(values.dtype, np.integer):
         raise LabelError(f"{path.name} holds {values.dtype}, expected integer class ids")
