@@ -14,10 +14,11 @@ SPECIAL_IDS = {START: SIZE - 2, END: SIZE - 1}
 # 49,152 tokens less twice the 256 byte symbols; the file goes on, CLIP does not.
 MERGES = 48894
 HEADER = '"bpe_simple_vocab_16e6.txt#version'
-# CLIP's pattern ignores case; on lower-cased text only the long s is left to ignore.
+# CLIP's pattern ignores case. On lower-cased text two characters feel it: the long s (U+017F)
+# is an s, and the iota below (U+0345) is neither a letter nor anything else, so it is dropped.
 PATTERN = (
     r"<\|[s\x{17f}]tartoftext\|>|<\|endoftext\|>|'[s\x{17f}]|'t|'re|'ve|'m|'ll|'d"
-    r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}\x{345}]+"
 )
 # Unicode's white space, which CLIP cleans; Python's own class adds four control characters.
 SPACE = re.compile(r"[^\S\x1c-\x1f]+")
