@@ -50,7 +50,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     path = folder / _NAME.format(checkpoint.step)
     temporary = folder / f".{path.name}.part"
     tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
-    facts = json.dumps({"step": checkpoint.step, **checkpoint.facts}, sort_keys=True)
+    facts = json.dumps({"step": checkpoint.step, **checkpoint.facts})
     metadata = {"format": FORMAT, "facts": facts, "sha256": _digest(tensors, facts)}
     blob = save(tensors, metadata=metadata)
     try:

@@ -77,7 +77,7 @@ def evaluate_folder(
     title = f"{folder.name} on {data} {split}"
     page = html_page(results, title=title, examples=examples)
     result.save(target)
-    write_atomically(target / "table.md", markdown_report(results).encode())
+    write_atomically({target / "table.md": markdown_report(results).encode()})
     write_page(target / "report.html", page)
     for table in evaluation_tables(results):
         console.print(table)

@@ -1,5 +1,6 @@
 """The folder of a run: who may write into it, and what a resumed run must share with it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from vilseg_eval.files import write_atomically
@@ -42,7 +43,7 @@ def saved_config(out: Path) -> RunConfig:
     return parse_config(claim_resumed(out)[0].facts["config"])
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small file of the run folder whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.encode())
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write small files of the run folder, by name, all of them whole or none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically({folder / name: text.encode() for name, text in texts.items()})

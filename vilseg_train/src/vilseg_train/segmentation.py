@@ -94,11 +94,12 @@ def _write(
         "areas": ordered,
     }
     target.parent.mkdir(parents=True, exist_ok=True)
-    pictures = {"overlay": overlay(image, labels, words), "labels": numbers}
-    for kind, picture in pictures.items():
-        write_atomically(target.with_name(f"{target.name}-{kind}.png"), _png(picture))
-    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(target.with_name(f"{target.name}.json"), text.encode())
+    contents = {
+        "-overlay.png": _png(overlay(image, labels, words)),
+        "-labels.png": _png(numbers),
+        ".json": (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode(),
+    }
+    write_atomically({target.with_name(target.name + end): c for end, c in contents.items()})
     return ordered
 
 

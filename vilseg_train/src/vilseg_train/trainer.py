@@ -18,7 +18,7 @@ from vilseg_train.allocator import keep_freed_memory
 from vilseg_train.checkpoint import Checkpoint, load_module, save_checkpoint
 from vilseg_train.config import RunConfig, parse_config
 from vilseg_train.errors import DivergedError, TrainingStopped
-from vilseg_train.folder import check_same_config, claim_new, claim_resumed, write_text
+from vilseg_train.folder import check_same_config, claim_new, claim_resumed, write_texts
 from vilseg_train.meter import Meter
 from vilseg_train.objectives import Objectives
 from vilseg_train.optim import (
@@ -175,14 +175,17 @@ class Trainer:
         """The first checkpoint and what describes the run: from here on it can be resumed."""
         if self.step == 0:
             self._save()
-            write_text(self.out / "config.toml", self.config.to_toml())
-            write_text(self.out / "tokenizer.json", self.tokenizer.to_json())
+            about = {
+                "config.toml": self.config.to_toml(),
+                "tokenizer.json": self.tokenizer.to_json(),
+            }
+            write_texts(self.out, about)
         else:
             say(self.console, f"going on from step {self.step} of {self.config.train.steps}")
         broken = self.loader.broken
         if broken:
             lines = (json.dumps({"key": key, "reason": reason}) for key, reason in broken)
-            write_text(self.out / "broken.jsonl", "".join(f"{line}\n" for line in lines))
+            write_texts(self.out, {"broken.jsonl": "".join(f"{line}\n" for line in lines)})
             named = "; ".join(f"{key}: {reason}" for key, reason in broken[:_NAMED_BROKEN])
             say(
                 self.console,
@@ -291,7 +294,7 @@ class Trainer:
                     image_size=self.config.model.image.image_size,
                     progress=progress,
                 )
-            write_text(path, json.dumps(scores, indent=2) + "\n")
+            write_texts(self.out, {path.name: json.dumps(scores, indent=2) + "\n"})
         with (self.out / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": self.step, "retrieval": scores}) + "\n")
         self.console.print(retrieval_table(scores))
