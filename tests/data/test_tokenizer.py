@@ -177,6 +177,8 @@ def test_damaged_documents_are_refused(change: dict[str, object], message: str) 
 
 
 def test_json_of_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the tokenizers library .* cannot read it"):
+        Tokenizer.from_json('{"model": 1, "added_tokens": [2]}')
     for text in ("[]", "3", '{"a": 1}'):
         with pytest.raises(ValueError, match="tokenizer: not one of vilseg"):
             Tokenizer.from_json(text)
@@ -224,6 +226,8 @@ def test_bad_input_is_refused() -> None:
         TRAINED.decode([-1])
     with pytest.raises(ValueError, match=r"captions: expected strings, got one string"):
         Tokenizer.train("a dog")
+    with pytest.raises(ValueError, match=r"captions\[1\]: expected a string, got NoneType"):
+        Tokenizer.train(["a", None])  # type: ignore[list-item]
     with pytest.raises(ValueError, match=r"captions: expected at least one that is not blank"):
         Tokenizer.train([" ", ""])
     with pytest.raises(ValueError, match=r"vocab_size: expected at least 259 .* got 100"):

@@ -70,7 +70,10 @@ class Tokenizer:
                 f"bytes), got {vocab_size}"
             )
         _check_length(context_length)
-        texts = [_plain(_unicode(text)) for text in captions]
+        texts = []
+        for i, text in enumerate(captions):
+            _check_string(text, name=f"captions[{i}]")
+            texts.append(_plain(_unicode(text)))
         if not any(texts):
             raise ValueError(
                 "captions: expected at least one that is not blank, got none; "
@@ -127,8 +130,7 @@ class Tokenizer:
             raise ValueError("texts: expected a sequence of strings, got one string; pass [text]")
         rows = []
         for i, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise ValueError(f"texts[{i}]: expected a string, got {type(text).__name__}")
+            _check_string(text, name=f"texts[{i}]")
             tokens = self.encode(text)[: self.context_length - 2]
             row = [self.start_of_text, *tokens, self.end_of_text]
             rows.append(row + [0] * (self.context_length - len(row)))
@@ -289,6 +291,11 @@ def _unicode(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def _check_string(text: object, *, name: str) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"{name}: expected a string, got {type(text).__name__}")
 
 
 def _check_length(context_length: int) -> None:

@@ -36,13 +36,7 @@ class Document(BaseModel):
         Raises:
             ValueError: the library cannot read it, or it lacks the start or end token.
         """
-        try:
-            encoder = tokenizers.Tokenizer.from_str(json.dumps(self.tokenizer))
-        except Exception as error:  # the library raises bare Exception
-            raise ValueError(
-                f"tokenizer: the tokenizers library {tokenizers.__version__} cannot read it "
-                f"({error}); make the file again or with this version"
-            ) from error
+        encoder = _encoder(self.tokenizer)
         for name in ("start_of_text", "end_of_text"):
             if encoder.id_to_token(getattr(self, name)) is None:
                 raise ValueError(
@@ -108,19 +102,26 @@ def write(path: Path, text: str) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def _encoder(content: dict[str, Any]) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_str(json.dumps(content))
+    except Exception as error:  # the library raises bare Exception
+        raise ValueError(
+            f"tokenizer: the tokenizers library {tokenizers.__version__} cannot read it "
+            f"({error}); make the file again or with this version"
+        ) from error
+
+
 def _foreign(content: dict[str, Any]) -> Document:
-    added = content.get("added_tokens")
-    vocabulary = content["model"].get("vocab") if isinstance(content["model"], dict) else None
-    ids = dict(vocabulary) if isinstance(vocabulary, dict) else {}
-    if isinstance(added, list):
-        ids |= {token["content"]: token["id"] for token in added}
-    for start, end in FOREIGN_SPECIALS:
-        if start in ids and end in ids:
+    encoder = _encoder(content)
+    for names in FOREIGN_SPECIALS:
+        start, end = (encoder.token_to_id(name) for name in names)
+        if start is not None and end is not None:
             return Document(
                 rules="foreign",
                 context_length=FOREIGN_CONTEXT,
-                start_of_text=ids[start],
-                end_of_text=ids[end],
+                start_of_text=start,
+                end_of_text=end,
                 tokenizer=content,
             )
     known = ", ".join(f"{start} and {end}" for start, end in FOREIGN_SPECIALS)

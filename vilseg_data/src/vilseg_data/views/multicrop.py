@@ -14,7 +14,7 @@ from vilseg_data.views.colour import jitter
 from vilseg_data.views.draw import spread, uniform
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Views:
     """The views of n images, each with its place in its source.
 

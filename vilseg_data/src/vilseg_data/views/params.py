@@ -10,7 +10,7 @@ from torch import Tensor
 from vilseg_data.views import geometry
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class AugmentationParams:
     """What is done to each of n images, in this order: colour, flip, affine map.
 
