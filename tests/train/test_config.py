@@ -212,6 +212,7 @@ def test_overrides_read_toml_or_text_and_empty_means_default() -> None:
     [
         (["views.num_local=0"], "views.num_local: expected at least 1"),
         (["views.global_size=64"], "views.global_size: expected model.image.image_size"),
+        (["views.local_size=20"], "views.local_size: expected a multiple of the patch size 8"),
     ],
 )
 def test_bad_combinations_are_refused_with_the_remedy(overrides: list[str], message: str) -> None:

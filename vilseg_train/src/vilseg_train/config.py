@@ -67,6 +67,13 @@ class RunConfig(BaseModel):
                 f"{self.loss.vision}, came {self.views.num_local}; give local views or set "
                 "loss.vision=0"
             )
+        patch = self.model.image.patch_size
+        if self.loss.vision > 0 and patch is not None and self.views.local_size % patch:
+            near = max(1, round(self.views.local_size / patch)) * patch
+            raise ValueError(
+                f"views.local_size: expected a multiple of the patch size {patch}, came "
+                f"{self.views.local_size}; set it to {near}"
+            )
         if self.loss.cluster > 0 and self.model.cluster.clusters < 2:
             raise ValueError(
                 "model.cluster.clusters: expected at least 2 while loss.cluster is "

@@ -1,0 +1,124 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.train.conftest import quiet, said
+
+from vilseg_data import WorldLabelled, build_labelled
+from vilseg_eval import evaluate, rescore
+from vilseg_train import CheckpointError, open_run
+from vilseg_train.checkpoint import list_checkpoints
+from vilseg_train.evaluation import build_segmenter, evaluate_folder
+
+FILES = {"results.json", "confusion.npz", "table.md", "report.html"}
+
+
+@pytest.mark.parametrize("segmenter", ["vilseg", "patch"])
+def test_a_run_is_scored_as_evaluate_scores_it(segmenter: str, own_run: Path) -> None:
+    console = quiet()
+    evaluate_folder(own_run, data="world", count=5, segmenter=segmenter, console=console)
+    target = own_run / "eval" / ("world" if segmenter == "vilseg" else "world-patch")
+    assert {path.name for path in target.iterdir()} == FILES
+    dataset = build_labelled("world", count=5)
+    run = open_run(own_run)
+    direct = evaluate(build_segmenter(segmenter, run, dataset=dataset), dataset, split="val")
+    saved = json.loads((target / "results.json").read_text())
+    assert saved["protocols"] == direct.results["protocols"]
+    assert (saved["segmenter"], saved["data"], saved["images"]) == (segmenter, "world", 5)
+    assert rescore(target)["protocols"] == saved["protocols"]
+    for name in dataset.classes.names:
+        assert name in said(console)
+    assert "<img" in (target / "report.html").read_text()
+
+
+def test_label_maps_made_by_anything_are_scored(tmp_path: Path) -> None:
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    for sample in map(WorldLabelled(count=4).__getitem__, range(4)):
+        Image.fromarray(sample.labels.byte().numpy()).save(folder / f"{sample.key}.png")
+    result = evaluate_folder(
+        folder, data="world", count=4, segmenter="predictions", console=quiet()
+    )
+    assert result.results["protocols"]["all"]["miou"] == 1.0
+    assert {p.name for p in (folder / "eval" / "world-predictions").iterdir()} == FILES
+
+
+def _voc(root: Path, mask: Image.Image) -> Path:
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets"):
+        (root / folder).mkdir(parents=True)
+    (root / "ImageSets" / "val.txt").write_text("one\n")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(root / "JPEGImages" / "one.jpg")
+    mask.save(root / "SegmentationClass" / "one.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (Image.new("RGB", (8, 8)), "one.png.*mode RGB.*converted to colours"),
+        (Image.new("L", (8, 8), 77), r"one.png.*ids \[77\]"),
+        (Image.new("L", (9, 8), 1), "one.png.*9 x 8 pixels"),
+    ],
+)
+def test_wrong_masks_name_the_file_and_the_reason(
+    mask: Image.Image, message: str, own_run: Path, tmp_path: Path
+) -> None:
+    root = _voc(tmp_path / "voc", mask)
+    with pytest.raises(ValueError, match=message):
+        evaluate_folder(own_run, data="voc", root=root, console=quiet())
+    assert not (own_run / "eval").exists()
+
+
+def test_real_photos_are_scored(shared_data: Path, own_run: Path) -> None:
+    console = quiet()
+    root = shared_data / "voc_320"
+    result = evaluate_folder(
+        own_run, data="voc", root=root, split="train_original", count=3, console=console
+    )
+    assert result.results["images"] == 3
+    assert "potted plant" in result.results["names"]
+    assert "pottedplant*" in said(console)
+
+
+def test_what_cannot_be_evaluated_is_refused(own_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--segmenter: expected one of vilseg, patch, predictions"):
+        evaluate_folder(own_run, data="world", segmenter="other", console=quiet())
+    with pytest.raises(ValueError, match=r"name must be one of .*got 'mars'"):
+        evaluate_folder(own_run, data="mars", console=quiet())
+    with pytest.raises(CheckpointError, match="is not a run: it has no folder checkpoints"):
+        evaluate_folder(tmp_path, data="world", console=quiet())
+    assert not (own_run / "eval").exists()
+
+
+def test_a_corrupt_newest_checkpoint_falls_back_and_says_so(
+    own_run: Path, finished_run: Path
+) -> None:
+    newest = list_checkpoints(own_run / "checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:-10])
+    run = open_run(own_run)
+    assert run.step == 4
+    assert len(run.warnings) == 1
+    assert "step-0000006.safetensors is truncated" in run.warnings[0]
+    assert "using step-0000004.safetensors" in run.warnings[0]
+    console = quiet()
+    evaluate_folder(own_run, data="world", count=2, console=console)
+    assert "warning: " in said(console)
+    shutil.rmtree(own_run / "checkpoints")
+    (own_run / "checkpoints").mkdir()
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        open_run(own_run)
+    assert open_run(finished_run).step == 6
+
+
+def test_an_opened_run_embeds_as_the_trained_model_did(finished_run: Path) -> None:
+    run = open_run(finished_run)
+    again = open_run(str(finished_run))
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        first, second = (r.model.encode_image(images).pooled for r in (run, again))
+    assert torch.equal(first, second)
+    assert torch.equal(run.tokenizer(["a red ball"]), again.tokenizer(["a red ball"]))
