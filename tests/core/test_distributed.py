@@ -25,6 +25,9 @@ def ranks(
     spawn(  # type: ignore[no-untyped-call]
         workers.run, args=(sizes, folder), nprocs=len(sizes)
     )
+    for rank in range(1, len(sizes)):
+        refusal = (folder / f"{rank}.txt").read_text(encoding="utf-8")
+        assert "group: expected a process group that this process belongs to" in refusal
     return sizes, [torch.load(folder / f"{rank}.pt") for rank in range(len(sizes))]
 
 

@@ -1,7 +1,7 @@
 """What each process of the distributed tests runs; a module of its own, to be spawned."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -101,6 +101,15 @@ def statistics(rows: Tensor, *, group: dist.ProcessGroup | None) -> dict[str, Te
     return {"center": loss.center, "assignment": assignment}
 
 
+def refusal(outsiders: dist.ProcessGroup) -> str:
+    """What a rank outside of a group hears when it asks for the group's loss."""
+    try:
+        SymmetricInfoNCE(group=outsiders)(torch.eye(2), torch.eye(2))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
     """One process: measure every loss on this rank's part of the batch, save what was found."""
     torch.set_num_threads(1)
@@ -113,5 +122,9 @@ def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
     group = dist.group.WORLD
     found = {name: measure(name, (first, second, mask), group=group) for name in LOSSES}
     found["statistics"] = statistics(first, group=group)
+    first_alone = dist.new_group([0])
+    if rank > 0:
+        text = refusal(cast(dist.ProcessGroup, first_alone))
+        (folder / f"{rank}.txt").write_text(text, encoding="utf-8")
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()

@@ -116,6 +116,12 @@ def test_strided_inputs(name: str) -> None:
     torch.testing.assert_close(function(*strided), function(*inputs))
 
 
+@pytest.mark.parametrize("name", ["info_nce", "joint", "information_loss"])
+def test_the_reference_can_be_asked_for(name: str) -> None:
+    function, inputs = CASES[name][0], inputs_of(name)
+    assert torch.equal(function(*inputs, impl="reference"), function(*inputs))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_same_inputs_give_the_same_bits(name: str) -> None:
     first = gradients(CASES[name][0], inputs_of(name))

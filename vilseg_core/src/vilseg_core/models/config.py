@@ -4,7 +4,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+try:
+    from pydantic import BaseModel, ConfigDict, Field, model_validator
+except ImportError as error:
+    raise ImportError(
+        "vilseg_core.models needs pydantic; install it with: pip install 'vilseg-core[models]'"
+    ) from error
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
