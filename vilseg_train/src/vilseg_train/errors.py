@@ -1,5 +1,8 @@
 """How a run ends before its last step. Loads nothing, so that the command can know it."""
 
+from pathlib import Path
+from signal import Signals
+
 
 class RunEnded(Exception):
     """A run ended before its last step; the message says why and how to go on.
@@ -17,7 +20,10 @@ class DivergedError(RunEnded):
 class TrainingStopped(RunEnded):
     """A signal asked training to stop; it saved where it stood and left."""
 
-    def __init__(self, message: str, *, number: int) -> None:
-        super().__init__(message)
+    def __init__(self, number: int, *, step: int, total: int, out: Path) -> None:
+        super().__init__(
+            f"{Signals(number).name}: saved step {step} of {total}; go on with: "
+            f"vilseg train --resume --out {out}"
+        )
         # What a shell reports for a process that a signal ended.
         self.exit_code = 128 + number

@@ -1,11 +1,17 @@
 """The folder of a run: who may write into it, and what a resumed run must share with it."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from rich.console import Console
 
 from vilseg_eval.files import write_atomically
 from vilseg_train.checkpoint import Checkpoint, CheckpointError, newest_checkpoint
 from vilseg_train.config import ConfigError, RunConfig, parse_config
+from vilseg_train.progress import say
+
+_NAMED_BROKEN = 5
 
 
 def claim_new(out: Path) -> None:
@@ -47,3 +53,16 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     """Write small files of the run folder, by name, all of them whole or none."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically({folder / name: text.encode() for name, text in texts.items()})
+
+
+def list_broken(
+    out: Path, broken: Sequence[tuple[str, str]], *, total: int, console: Console
+) -> None:
+    """Say how many of `total` samples were left out, and write them all to `broken.jsonl`."""
+    lines = (json.dumps({"key": key, "reason": reason}) for key, reason in broken)
+    write_texts(out, {"broken.jsonl": "".join(f"{line}\n" for line in lines)})
+    named = "; ".join(f"{key}: {reason}" for key, reason in broken[:_NAMED_BROKEN])
+    say(
+        console,
+        f"skipped {len(broken)} of {total} samples, all listed in {out / 'broken.jsonl'}: {named}",
+    )

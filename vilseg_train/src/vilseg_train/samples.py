@@ -11,12 +11,22 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vilseg_core.models import ViLSeg
+from vilseg_data import CaptionSource
+from vilseg_train.validation import load_images, to_model
 
 Picture = NDArray[np.uint8]
 
 _GAP = 2
 _SIDE = 128
 _COLOUR_SHARE = 0.6
+
+
+def sample_picture(model: ViLSeg, source: CaptionSource, *, count: int) -> Picture:
+    """The first `count` images of a source over their clusters."""
+    images, _ = load_images(source, count)
+    device = next(model.parameters()).device
+    batch = to_model(images, image_size=model.config.image.image_size, device=device)
+    return draw_samples(images, cluster_maps(model, batch))
 
 
 def cluster_maps(model: ViLSeg, images: Tensor) -> Tensor:

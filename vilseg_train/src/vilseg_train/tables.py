@@ -24,12 +24,14 @@ def retrieval_table(scores: Mapping[str, Any]) -> Table:
 
 
 def evaluation_tables(results: Results) -> list[Table]:
-    """Every protocol, then every class; one row or column a segmenter, chance last."""
+    """IoU of every class, then every protocol; a column for each segmenter, chance last."""
     first = next(iter(results.values()))
-    about = f"{first['data']} {first['split']}: {first['images']} images"
+    heading, rows = summary_rows(results)
+    # Turned round: seven scores side by side are wider than a terminal.
+    turned = [list(column) for column in zip(heading, *rows, strict=True)]
     return [
-        _table(f"{about}, every class, IoU in per cent (* unseen)", *class_rows(results)),
-        _table(f"{about}, per cent", *summary_rows(results)),
+        _table("IoU, per cent (* unseen)", *class_rows(results)),
+        _table(f"{first['images']} images, per cent", turned[0], turned[1:]),
     ]
 
 

@@ -3,7 +3,6 @@
 import json
 import math
 from pathlib import Path
-from signal import Signals
 
 import numpy as np
 import torch
@@ -17,8 +16,15 @@ from vilseg_train import __version__
 from vilseg_train.allocator import keep_freed_memory
 from vilseg_train.checkpoint import Checkpoint, load_module, save_checkpoint
 from vilseg_train.config import RunConfig, parse_config
+from vilseg_train.device import choose_device
 from vilseg_train.errors import DivergedError, TrainingStopped
-from vilseg_train.folder import check_same_config, claim_new, claim_resumed, write_texts
+from vilseg_train.folder import (
+    check_same_config,
+    claim_new,
+    claim_resumed,
+    list_broken,
+    write_texts,
+)
 from vilseg_train.meter import Meter
 from vilseg_train.objectives import Objectives
 from vilseg_train.optim import (
@@ -30,14 +36,13 @@ from vilseg_train.optim import (
 from vilseg_train.progress import say, track
 from vilseg_train.record import METRICS, Recorder, cut_metrics
 from vilseg_train.run import without_sources
-from vilseg_train.samples import cluster_maps, draw_samples, save_picture
+from vilseg_train.samples import sample_picture, save_picture
 from vilseg_train.stop import StopRequest
 from vilseg_train.tables import retrieval_table
-from vilseg_train.validation import load_images, score_retrieval, to_model
+from vilseg_train.validation import score_retrieval
 
 # After this many in a row without a finite loss, the next one will not be finite either.
 MAX_NONFINITE = 10
-_NAMED_BROKEN = 5
 
 
 class Trainer:
@@ -70,10 +75,11 @@ class Trainer:
     ) -> None:
         self.out = Path(out)
         self.console = console or Console()
-        checkpoint = self._claim(resume)
+        resumed = self._claim(resume)
+        checkpoint = resumed[0] if resumed else None
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
-        self.device = _device(config.train.device)
+        self.device = choose_device(config.train.device)
         self.source = build_captions(config.data) if source is None else source
         validation = config.data.validation_split
         self.validation = build_captions(config.data, split=validation) if validation else None
@@ -104,8 +110,8 @@ class Trainer:
         self.step = 0
         self.meter = Meter()
         self._random = torch.get_rng_state()
-        if checkpoint is not None:
-            self._restore(checkpoint)
+        if resumed is not None:
+            self._restore(*resumed)
 
     def fit(self) -> None:
         """Train to the last step, then score retrieval; a finished run returns at once.
@@ -140,17 +146,16 @@ class Trainer:
                 number = stop.number
                 self._after_step(recorder, stopped=number is not None)
                 if number is not None and self.step < total:
-                    raise self._stopped(number)
+                    raise TrainingStopped(number, step=self.step, total=total, out=self.out)
 
-    def _claim(self, resume: bool) -> Checkpoint | None:
+    def _claim(self, resume: bool) -> tuple[Checkpoint, Path] | None:
         if not resume:
             claim_new(self.out)
             return None
         checkpoint, path, refused = claim_resumed(self.out)
         for error in refused:
             say(self.console, f"warning: {error}; going on from {path.name}")
-        self._checkpoint_path = path
-        return checkpoint
+        return checkpoint, path
 
     def _build_tokenizer(self, config: RunConfig, checkpoint: Checkpoint | None) -> Tokenizer:
         if checkpoint is not None:
@@ -159,8 +164,7 @@ class Trainer:
             text for i in range(len(self.source)) for text in self.source.captions(i)
         )
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        path = self._checkpoint_path
+    def _restore(self, checkpoint: Checkpoint, path: Path) -> None:
         load_module(self.model, checkpoint.part("model"), path=path)
         load_module(self.objectives, checkpoint.part("objectives"), path=path)
         load_optimizer_tensors(self.optimizer, checkpoint.part("optimizer"))
@@ -182,15 +186,12 @@ class Trainer:
             write_texts(self.out, about)
         else:
             say(self.console, f"going on from step {self.step} of {self.config.train.steps}")
-        broken = self.loader.broken
-        if broken:
-            lines = (json.dumps({"key": key, "reason": reason}) for key, reason in broken)
-            write_texts(self.out, {"broken.jsonl": "".join(f"{line}\n" for line in lines)})
-            named = "; ".join(f"{key}: {reason}" for key, reason in broken[:_NAMED_BROKEN])
-            say(
-                self.console,
-                f"skipped {len(broken)} of {len(self.source) + len(self.source.broken)} samples, "
-                f"all listed in {self.out / 'broken.jsonl'}: {named}",
+        if self.loader.broken:
+            list_broken(
+                self.out,
+                self.loader.broken,
+                total=len(self.source) + len(self.source.broken),
+                console=self.console,
             )
 
     def _train_step(self) -> None:
@@ -234,9 +235,9 @@ class Trainer:
         last = step == train.steps
         if self.meter.in_a_row >= MAX_NONFINITE:
             raise DivergedError(
-                f"no finite loss in the {MAX_NONFINITE} steps up to step {step}; the newest "
-                f"checkpoint in {self.out / 'checkpoints'} is from before them. Lower optim.lr "
-                "or optim.clip, raise optim.warmup_steps, or look at the data"
+                f"no finite loss in the {MAX_NONFINITE} steps up to step {step}, which changed no "
+                f"weights; {self.out / 'checkpoints'} holds those from before. Begin again with a "
+                "lower optim.lr or optim.clip or a longer optim.warmup_steps, or look at the data"
             )
         recorder.advance(step)
         if step % train.log_every == 0 or last:
@@ -270,10 +271,11 @@ class Trainer:
         )
 
     def _draw_samples(self, recorder: Recorder) -> None:
-        source = self.source if self.validation is None else self.validation
-        images, _ = load_images(source, self.config.train.sample_images)
-        batch = to_model(images, image_size=self.config.model.image.image_size, device=self.device)
-        picture = draw_samples(images, cluster_maps(self.model, batch))
+        picture = sample_picture(
+            self.model,
+            self.source if self.validation is None else self.validation,
+            count=self.config.train.sample_images,
+        )
         save_picture(picture, self.out / "samples" / f"step-{self.step:07d}.png")
         recorder.picture(self.step, picture)
 
@@ -298,22 +300,3 @@ class Trainer:
         with (self.out / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": self.step, "retrieval": scores}) + "\n")
         self.console.print(retrieval_table(scores))
-
-    def _stopped(self, number: int) -> TrainingStopped:
-        return TrainingStopped(
-            f"{Signals(number).name}: saved step {self.step} of {self.config.train.steps}; go on "
-            f"with: vilseg train --resume --out {self.out}",
-            number=number,
-        )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"train.device: expected auto, cpu or cuda, came {name!r}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"train.device: {name!r} asked for, but torch finds no GPU; use cpu")
-    return device
