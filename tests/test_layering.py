@@ -1,4 +1,4 @@
-"""The packages import downwards only: core and data stand on the ground, eval on both, train on all."""
+"""Imports point downwards only: core and data know nothing of vilseg, eval both, train all."""
 
 import ast
 from collections.abc import Iterator
@@ -40,7 +40,9 @@ def upward(package: str, source: str) -> set[str]:
 def test_imports_point_down(package: str) -> None:
     files = sorted((ROOT / package / "src").rglob("*.py"))
     assert files
-    wrong = {str(f.relative_to(ROOT)): bad for f in files if (bad := upward(package, f.read_text()))}
+    wrong = {
+        str(f.relative_to(ROOT)): bad for f in files if (bad := upward(package, f.read_text()))
+    }
     assert not wrong
 
 
@@ -56,6 +58,8 @@ def test_some_modules_are_met_in_one_place(module: str) -> None:
 
 
 def test_an_upward_import_is_caught() -> None:
-    assert upward("vilseg_data", "def f():\n    from vilseg_core import functional\n") == {"vilseg_core"}
+    assert upward("vilseg_data", "def f():\n    from vilseg_core import functional\n") == {
+        "vilseg_core"
+    }
     assert upward("vilseg_eval", "import vilseg_train.config") == {"vilseg_train"}
     assert upward("vilseg_train", "import vilseg_core, vilseg_data, vilseg_eval") == set()

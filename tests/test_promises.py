@@ -61,7 +61,9 @@ def test_versions_agree() -> None:
     for package in PACKAGES:
         project = tomllib.loads((ROOT / package / "pyproject.toml").read_text())["project"]
         pins = [line for line in project["dependencies"] if line.startswith("vilseg-")]
-        assert all(re.fullmatch(rf"vilseg-\w+(\[\w+\])?~={re.escape(minor)}\.0", pin) for pin in pins)
+        assert all(
+            re.fullmatch(rf"vilseg-\w+(\[\w+\])?~={re.escape(minor)}\.0", pin) for pin in pins
+        )
 
 
 def test_ignore_patterns_are_anchored() -> None:

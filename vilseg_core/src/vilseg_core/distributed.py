@@ -18,9 +18,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import ProcessGroup
+
+__all__ = ["ProcessGroup", "gather_rows", "sum_over_group", "world_size"]
 
 
-def world_size(group: dist.ProcessGroup | None) -> int:
+def world_size(group: ProcessGroup | None) -> int:
     """Number of processes in `group`; 1 for None.
 
     Raises:
@@ -36,7 +39,7 @@ def world_size(group: dist.ProcessGroup | None) -> int:
     return dist.get_world_size(group)
 
 
-def sum_over_group(values: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+def sum_over_group(values: Tensor, group: ProcessGroup | None) -> Tensor:
     """Sum of every rank's `values`, the same on every rank; any shape, equal on all ranks."""
     if world_size(group) == 1:
         return values
@@ -44,7 +47,7 @@ def sum_over_group(values: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     return total
 
 
-def gather_rows(rows: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+def gather_rows(rows: Tensor, group: ProcessGroup | None) -> Tensor:
     """Rows of every rank, in rank order, the same on every rank: (n_r, d) -> (sum of n_r, d)."""
     if world_size(group) == 1:
         return rows
@@ -54,7 +57,7 @@ def gather_rows(rows: Tensor, group: dist.ProcessGroup | None) -> Tensor:
 
 class _SumOverGroup(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, group: dist.ProcessGroup) -> Tensor:
+    def forward(ctx: Any, values: Tensor, group: ProcessGroup) -> Tensor:
         ctx.ranks = dist.get_world_size(group)
         total = values.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total, group=group)
@@ -67,7 +70,7 @@ class _SumOverGroup(torch.autograd.Function):
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, group: dist.ProcessGroup) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, group: ProcessGroup) -> Tensor:
         rank, ranks = dist.get_rank(group), dist.get_world_size(group)
         count = torch.tensor([rows.shape[0]], device=rows.device)
         received = [torch.empty_like(count) for _ in range(ranks)]

@@ -7,7 +7,6 @@ import math
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from vilseg_core._numerics import (
     check_floating,
     without_autocast,
 )
-from vilseg_core.distributed import gather_rows
+from vilseg_core.distributed import ProcessGroup, gather_rows
 from vilseg_core.ops import Implementation, choose_implementation
 
 Direction = Literal["both", "image_to_text", "text_to_image"]
@@ -30,7 +29,7 @@ def symmetric_info_nce(
     *,
     logit_scale: float | Tensor,
     direction: Direction = "both",
-    group: dist.ProcessGroup | None = None,
+    group: ProcessGroup | None = None,
     impl: Implementation = "auto",
 ) -> Tensor:
     """Cross-entropy of finding each row's partner among the batch, mean over the batch, in nats.

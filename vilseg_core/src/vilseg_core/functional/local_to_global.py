@@ -3,7 +3,6 @@
 v = local views, n = images, k = prototypes.
 """
 
-import torch.distributed as dist
 from torch import Tensor
 
 from vilseg_core._numerics import (
@@ -12,7 +11,7 @@ from vilseg_core._numerics import (
     check_positive,
     without_autocast,
 )
-from vilseg_core.distributed import sum_over_group
+from vilseg_core.distributed import ProcessGroup, sum_over_group
 
 
 def local_to_global_cross_entropy(
@@ -23,7 +22,7 @@ def local_to_global_cross_entropy(
     global_temperature: float,
     center: Tensor | None = None,
     stop_gradient: bool = True,
-    group: dist.ProcessGroup | None = None,
+    group: ProcessGroup | None = None,
 ) -> Tensor:
     """Mean over views and images of -sum_k p_k ln q_k, in nats (Eq. 2).
 

@@ -11,11 +11,10 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from vilseg_core._numerics import at_least_float32, check_floating, without_autocast
-from vilseg_core.distributed import sum_over_group
+from vilseg_core.distributed import ProcessGroup, sum_over_group
 from vilseg_core.functional._pixels import check_logits, pixel_rows, pixel_weights
 from vilseg_core.ops import Implementation, choose_implementation
 
@@ -45,7 +44,7 @@ def joint_matrix(
     *,
     channel_dim: int = 1,
     mask: Tensor | None = None,
-    group: dist.ProcessGroup | None = None,
+    group: ProcessGroup | None = None,
     impl: Implementation = "auto",
 ) -> Tensor:
     """Joint distribution of the clusters of paired pixels: mean of softmax(a) softmax(b)^T (Eq. 7).
@@ -115,7 +114,7 @@ def mutual_information_loss(
     mask: Tensor | None = None,
     entropy_weight: float = 1.0,
     symmetric: bool = False,
-    group: dist.ProcessGroup | None = None,
+    group: ProcessGroup | None = None,
     impl: Implementation = "auto",
 ) -> Tensor:
     """Minus the mutual information of two assignments of the same pixels, in nats (Eq. 8).
@@ -142,7 +141,7 @@ def _joint(
     *,
     channel_dim: int,
     mask: Tensor | None,
-    group: dist.ProcessGroup | None,
+    group: ProcessGroup | None,
 ) -> _Joint:
     dim = check_logits(logits_a, logits_b, channel_dim=channel_dim)
     weights = None if mask is None else pixel_weights(mask, logits_a, dim=dim)

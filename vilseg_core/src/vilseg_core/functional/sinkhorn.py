@@ -5,7 +5,6 @@ Visual Features by Contrasting Cluster Assignments" (2020), as used for targets 
 """
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from vilseg_core._numerics import (
@@ -14,7 +13,7 @@ from vilseg_core._numerics import (
     check_positive,
     without_autocast,
 )
-from vilseg_core.distributed import gather_rows
+from vilseg_core.distributed import ProcessGroup, gather_rows
 
 
 @torch.no_grad()
@@ -23,7 +22,7 @@ def sinkhorn_log_assignment(
     *,
     temperature: float,
     iterations: int = 3,
-    group: dist.ProcessGroup | None = None,
+    group: ProcessGroup | None = None,
 ) -> Tensor:
     """Log-probabilities of prototypes such that each prototype takes a like share of the images.
 

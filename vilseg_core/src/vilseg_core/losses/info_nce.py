@@ -4,10 +4,10 @@ import math
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from vilseg_core._numerics import at_least_float32, check_choice, check_positive
+from vilseg_core.distributed import ProcessGroup
 from vilseg_core.functional import symmetric_info_nce
 from vilseg_core.functional.info_nce import DIRECTIONS, Direction
 from vilseg_core.ops import Implementation, choose_implementation
@@ -42,7 +42,7 @@ class SymmetricInfoNCE(nn.Module):
         learnable: bool = True,
         max_scale: float = 100.0,
         direction: Direction = "both",
-        group: dist.ProcessGroup | None = None,
+        group: ProcessGroup | None = None,
         impl: Implementation = "auto",
     ) -> None:
         super().__init__()

@@ -3,11 +3,10 @@
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from vilseg_core._numerics import check_choice, check_positive
-from vilseg_core.distributed import sum_over_group
+from vilseg_core.distributed import ProcessGroup, sum_over_group
 from vilseg_core.functional import local_to_global_cross_entropy, sinkhorn_log_assignment
 
 Targets = Literal["sinkhorn", "center", "none"]
@@ -48,7 +47,7 @@ class LocalToGlobalLoss(nn.Module):
         stop_gradient: bool = True,
         targets: Targets = "sinkhorn",
         sinkhorn_iterations: int = 3,
-        group: dist.ProcessGroup | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         check_positive("num_prototypes", num_prototypes)

@@ -1,8 +1,8 @@
 """Mutual information of cluster assignments as a loss (Eq. 8)."""
 
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from vilseg_core.distributed import ProcessGroup
 from vilseg_core.functional import mutual_information_loss
 from vilseg_core.ops import Implementation, choose_implementation
 
@@ -25,7 +25,7 @@ class MutualInformationLoss(nn.Module):
         channel_dim: int = 1,
         entropy_weight: float = 1.0,
         symmetric: bool = False,
-        group: dist.ProcessGroup | None = None,
+        group: ProcessGroup | None = None,
         impl: Implementation = "auto",
     ) -> None:
         super().__init__()
