@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 # Channels after each convolution, as shares of the width, the last one first.
-_SHARES = (1.0, 0.5, 0.375, 0.25)
+_SHARES = (1.0, 0.5, 0.375, 0.125)
 
 
 class ConvStem(nn.Module):
