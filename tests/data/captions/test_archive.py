@@ -118,7 +118,9 @@ def test_no_zip(tmp_path: Path) -> None:
         ("{", "must be JSON, got Expecting"),
         ("[1]", "must be a JSON object .* got list of length 1"),
         ("{}", "with at least one image, got dict of length 0"),
-        ("3", "got int of length 0"),
+        ("3", "got int of length 0; write it in this form"),
+        ("[" * 100_000, "must be JSON, got maximum recursion depth"),
+        ('{"a.png": ' + "1" * 5000 + "}", "must be JSON, got Exceeds the limit"),
     ],
 )
 def test_a_captions_file_that_is_none(tmp_path: Path, text: str, message: str) -> None:
@@ -129,9 +131,23 @@ def test_a_captions_file_that_is_none(tmp_path: Path, text: str, message: str) -
 
 
 def test_captions_of_other_images(tmp_path: Path) -> None:
-    write_archive(tmp_path, zips=[{"a.png": photo(1)}], captions={"b.png": ["x"]})
-    with pytest.raises(ValueError, match=r"no name in common, for instance b\.png"):
+    write_archive(tmp_path, zips=[{"photos/a.png": photo(1)}], captions={"b.png": ["x"]})
+    message = r"none usable, for instance b\.png \(in no zip .*, such as photos/a\.png$"
+    with pytest.raises(ValueError, match=message):
         ArchiveCaptions(tmp_path)
+
+
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    write_archive(tmp_path, zips=[{"a.png": photo(1)}], captions={})
+    text = '\ufeff{"a.png":\r\n["one"]}\r\n'
+    (tmp_path / "train.captions.json").write_text(text, encoding="utf-8", newline="")
+    assert ArchiveCaptions(tmp_path).captions(0) == ("one",)
+
+
+def test_what_macos_adds_to_a_zip_is_no_image(tmp_path: Path) -> None:
+    zips = [{"a.png": photo(1), "__MACOSX/._a.png": b"attributes"}]
+    write_archive(tmp_path, zips=zips, captions={"a.png": ["x"]})
+    assert ArchiveCaptions(tmp_path).broken == []
 
 
 def test_one_name_in_two_zips(tmp_path: Path) -> None:

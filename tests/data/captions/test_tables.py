@@ -81,6 +81,7 @@ def test_json_lines_that_cannot_be_used_are_listed(images: Path) -> None:
         '{"image": 3, "caption": "x"}',
         '{"image": "b.png", "caption": 5}',
         '{"caption": "x"}',
+        '{"image": "b.png", "caption": ' + "1" * 5000 + "}",
     ]
     source = TableCaptions(write(images / "t.jsonl", "\n".join(lines)))
     assert len(source) == 1
@@ -90,6 +91,7 @@ def test_json_lines_that_cannot_be_used_are_listed(images: Path) -> None:
         "t.jsonl line 5",
         "b.png",
         "t.jsonl line 7",
+        "t.jsonl line 8",
     ]
     assert [reason for _, reason in source.broken[1:4]] == [
         "not a JSON object but list",
@@ -104,6 +106,31 @@ def test_a_row_too_long_for_the_csv_reader_is_listed(images: Path) -> None:
     assert [source[k].key for k in range(len(source))] == ["a.png", "sub/c d.png"]
     assert source.broken[0].key == "t.csv line 3"
     assert "field larger than field limit" in source.broken[0].reason
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends_of_every_system(images: Path, end: str) -> None:
+    (images / "t.csv").write_text("\ufeff" + CSV.replace("\n", end), "utf-8", newline="")
+    source = TableCaptions(images / "t.csv")
+    assert source.broken == []
+    assert [source.captions(k) for k in range(3)] == [("one, two", "second"), ("first",), ("x",)]
+
+
+@pytest.mark.parametrize(("name", "mark"), [("t.csv", "comma"), ("t.tsv", "tab")])
+def test_a_caption_that_falls_apart_is_listed_not_cut(images: Path, name: str, mark: str) -> None:
+    text = "image,caption\na.png,a dog, a cat\nb.png,whole,\n"
+    table = write(images / name, text if mark == "comma" else text.replace(",", "\t"))
+    source = TableCaptions(table)
+    assert [source[k].captions for k in range(len(source))] == [("whole",)]
+    assert source.broken == [
+        (f"{name} line 2", f"more cells than the 2 columns: quote those with a {mark}")
+    ]
+
+
+def test_a_quotation_mark_that_takes_in_rows_is_refused(images: Path) -> None:
+    table = write(images / "t.tsv", 'image\tcaption\na.png\t"run" he says\nb.png\t"a dog\n' + TSV)
+    with pytest.raises(ValueError, match=r"t\.tsv must close every quotation mark .* double it"):
+        TableCaptions(table)
 
 
 def test_an_unreadable_image_is_named(images: Path) -> None:
@@ -125,6 +152,7 @@ def test_a_missing_column_names_the_nearest(images: Path, name: str) -> None:
     ("name", "text", "message"),
     [
         ("t.csv", "", r"must have a column 'image', got \[\]"),
+        ("t.csv", "w" * 200_000, r"must begin with a line of column names, got: field larger"),
         ("t.csv", "image,caption\n", "got 0 rows and none usable; check"),
         ("t.jsonl", "", "got 0 rows and none usable; check"),
         ("t.csv", "image,caption\nx.png,y\n", r"got 1 rows and none usable, first x\.png: no such"),

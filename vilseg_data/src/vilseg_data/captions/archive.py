@@ -31,13 +31,14 @@ def _read_captions(path: Path) -> dict[str, object]:
             f"{found or 'no *.captions.json'}; add the file or choose another split"
         )
     try:
-        table = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except json.JSONDecodeError as error:
+        table = json.loads(path.read_text(encoding="utf-8-sig", errors="replace"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be JSON, got {error}; write it again") from error
     if not isinstance(table, dict) or not table:
         raise ValueError(
             f"{path} must be a JSON object {{image name: [captions]}} with at least one image, got "
-            f"{type(table).__name__} of length {len(table) if hasattr(table, '__len__') else 0}"
+            f"{type(table).__name__} of length {len(table) if hasattr(table, '__len__') else 0}; "
+            "write it in this form"
         )
     return table
 
@@ -53,7 +54,8 @@ def _list_members(zips: list[Path]) -> dict[str, Path]:
                 f"{path} must be a readable zip, got: {error}; fetch it again or remove it"
             ) from error
         for name in names:
-            if not name.lower().endswith(_IMAGES):
+            # A zip made on macOS holds, beside each photo, a file of its attributes of that name.
+            if not name.lower().endswith(_IMAGES) or name.startswith("__MACOSX/"):
                 continue
             if name in members:
                 raise ValueError(
@@ -111,10 +113,13 @@ class ArchiveCaptions:
             Broken(key, f"not in {split}.captions.json") for key in members if key not in spoken
         ]
         if not self._entries:
+            first = next(iter(members), None)
             raise ValueError(
                 f"{folder} must hold at least one image of {split} with a caption, got "
-                f"{len(members)} images and {len(spoken)} captions with no name in common, for "
-                f"instance {self.broken[0].key} ({self.broken[0].reason})"
+                f"{len(members)} images and {len(spoken)} entries of {split}.captions.json and "
+                f"none usable, for instance {self.broken[0].key} ({self.broken[0].reason}); name "
+                "every image by its path in the zip"
+                + ("" if first is None else f", such as {first}")
             )
         self._handles = threading.local()
 

@@ -33,7 +33,13 @@ def _delimited(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
         file.seek(0)
         tabs = table.suffix.lower() == ".tsv" or (table.suffix.lower() == ".txt" and "\t" in header)
         reader = csv.DictReader(file, delimiter="\t" if tabs else ",")
-        _check_columns(reader.fieldnames or [], wanted=wanted, table=table)
+        try:
+            columns = list(reader.fieldnames or [])
+        except csv.Error as error:
+            raise ValueError(
+                f"{table} must begin with a line of column names, got: {error}; write one"
+            ) from error
+        _check_columns(columns, wanted=wanted, table=table)
         while True:
             try:
                 row = next(reader)
@@ -42,7 +48,17 @@ def _delimited(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
             except csv.Error as error:
                 yield reader.reader.line_num, f"not readable: {error}"
                 continue
-            yield reader.line_num, {key: value for key, value in row.items() if key is not None}
+            if any(row.pop(None, ())):
+                mark = "tab" if tabs else "comma"
+                reason = f"more cells than the {len(columns)} columns: quote those with a {mark}"
+                yield reader.line_num, reason
+                continue
+            if tabs and any(value and "\t" in value and "\n" in value for value in row.values()):
+                raise ValueError(
+                    f"{table} must close every quotation mark that opens a cell, got one before "
+                    f"line {reader.line_num} that takes in whole rows; double it or remove it"
+                )
+            yield reader.line_num, row
 
 
 def _json_lines(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
@@ -53,7 +69,7 @@ def _json_lines(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
                 continue
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 yield number, f"not JSON: {error}"
                 continue
             if not isinstance(row, dict):
