@@ -103,6 +103,9 @@ def test_paths_and_names(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     smooth().save(path)
     assert decode_image(path).shape == (3, 120, 160)
+    assert torch.equal(decode_image(str(path)), decode_image(path))
+    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+        decode_image(path, size=0)
     path.write_bytes(b"not an image")
     with pytest.raises(BrokenSampleError, match=r"photo\.png: not an image") as caught:
         decode_image(path)

@@ -228,7 +228,7 @@ def test_the_world_cached_is_the_world_read_one_by_one(image_size: int) -> None:
         ({"image_size": 0}, "image_size must be at least 1"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"threads": 0}, "threads must be at least 1"),
-        ({"max_broken": 1.5}, r"max_broken must be a share in \[0, 1\], got 1.5"),
+        ({"max_broken": 1.5}, r"max_broken must be a share in \[0, 1\], got 1.5; 0.01 is"),
     ],
 )
 def test_bad_arguments(options: dict[str, object], message: str) -> None:

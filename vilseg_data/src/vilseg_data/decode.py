@@ -33,7 +33,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _decode(file: Path | io.BytesIO, *, size: int | None) -> Image.Image:
+def _decode(file: str | Path | io.BytesIO, *, size: int | None) -> Image.Image:
     with Image.open(file) as image:
         pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
         if limit is not None and pixels > limit:
@@ -52,20 +52,23 @@ def _tensor(image: Image.Image) -> Tensor:
 
 
 def decode_image(
-    source: bytes | Path, *, key: str | None = None, size: int | None = None
+    source: bytes | str | Path, *, key: str | None = None, size: int | None = None
 ) -> Tensor:
-    """Decode a file or its bytes into a uint8 tensor (3, h, w), or (3, size, size) with `size`.
+    """Decode a file, by its path or its bytes, into uint8 (3, h, w), with `size` (3, size, size).
 
     An unreadable, truncated or oversized (Pillow's `MAX_IMAGE_PIXELS`) image raises
     `BrokenSampleError`, named `key` or else by its path.
     """
-    name = key if key is not None else str(source) if isinstance(source, Path) else "image"
-    if not isinstance(source, Path) and not source:
+    if size is not None and size < 1:
+        raise ValueError(f"size must be at least 1, got {size}; leave it out to keep the image's")
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    name = key if key is not None else "image" if isinstance(source, bytes) else str(source)
+    if source == b"":
         raise BrokenSampleError(name, "empty file")
     # Pillow's format readers raise OSError, SyntaxError, ValueError, struct.error, EOFError,
     # IndexError and others on damaged bytes, so every exception means the file is at fault.
     try:
-        image = _decode(source if isinstance(source, Path) else io.BytesIO(source), size=size)
+        image = _decode(file, size=size)
     except Exception as error:
         # The path or the address of the buffer is not part of the reason.
         text = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)

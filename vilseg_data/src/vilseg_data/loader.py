@@ -103,7 +103,9 @@ class CaptionLoader:
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}; raise it")
         if not 0.0 <= max_broken <= 1.0:
-            raise ValueError(f"max_broken must be a share in [0, 1], got {max_broken}")
+            raise ValueError(
+                f"max_broken must be a share in [0, 1], got {max_broken}; 0.01 is one in a hundred"
+            )
         self.source = source
         self.tokenizer = tokenizer
         self.batch_size = batch_size
