@@ -63,6 +63,24 @@ def test_batch_forgets_the_scale_of_a_channel() -> None:
     assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
 
 
+def test_a_zero_feature_in_half_precision_stays_finite() -> None:
+    head = ClusteringHead(6, 4, normalize="l2").half()
+    pixels = torch.zeros(1, 6, 2, 2, dtype=torch.float16, requires_grad=True)
+    logits = head(pixels)
+    assert logits.dtype == torch.float16
+    assert torch.equal(logits, head.heads[0][0].bias.reshape(1, 4, 1, 1).expand(1, 4, 2, 2))
+
+
+@pytest.mark.parametrize("shape", [(6, 2, 2), (1, 2, 2, 6)])
+def test_refused_pixels(shape: tuple[int, ...]) -> None:
+    head = ClusteringHead(6, 4)
+    for function in (head, head.forward_all):
+        with pytest.raises(
+            ValueError, match=r"pixels: expected shape \(b, 6, h, w\), came .*; move"
+        ):
+            function(torch.zeros(shape))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

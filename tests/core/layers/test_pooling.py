@@ -177,6 +177,10 @@ def test_refusals() -> None:
         pooling(torch.ones(2, 3))
     with pytest.raises(ValueError, match=r"pixels: .* at least one pixel"):
         pooling(torch.ones(2, 3, 0, 4))
+    with pytest.raises(ValueError, match=r"pixels: .* came torch.int64; convert it"):
+        pooling(torch.ones(2, 3, 4, 4, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"pixels: expected 4 features a pixel, came 3; build"):
+        AttentionPooling(4)(pixels)
     with pytest.raises(
         ValueError, match=r"masks: expected shape \(2, r, 3, 4\) .* resize the masks"
     ):

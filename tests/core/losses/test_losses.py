@@ -113,6 +113,13 @@ def test_centre_moves_when_told_and_only_then() -> None:
     assert list(loss.state_dict()) == ["center"]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_centre_is_summed_in_float32(dtype: torch.dtype) -> None:
+    loss = LocalToGlobalLoss(4, targets="center", center_momentum=0.0).to(dtype)
+    loss.update(torch.full((7001, 4), 100.0, dtype=dtype))
+    assert torch.equal(loss.center, torch.full((1, 4), 100.0, dtype=dtype))
+
+
 @pytest.mark.parametrize("targets", ["sinkhorn", "none"])
 def test_without_a_centre_update_does_nothing(targets: Any) -> None:
     loss = LocalToGlobalLoss(6, targets=targets)
@@ -201,6 +208,8 @@ def test_refused_inputs() -> None:
         loss(torch.ones(2, 3, 5), torch.ones(3, 6))
     with pytest.raises(ValueError, match=r"global_logits: expected 6 prototypes"):
         loss.update(torch.ones(3, 5))
+    with pytest.raises(ValueError, match=r"global_logits: .* \(n, 6\), came \(2, 3, 6\); pass"):
+        loss.update(torch.ones(2, 3, 6))
     with pytest.raises(ValueError, match=r"impl: .* came 'chunked'"):
         MutualInformationLoss(impl="chunked")
 

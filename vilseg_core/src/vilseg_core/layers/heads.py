@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vilseg_core._numerics import at_least_float32, check_choice
+
 Normalize = Literal["none", "l2", "batch"]
 
 
@@ -57,11 +59,8 @@ class ClusteringHead(nn.Module):
                 f"hidden_dim: expected none with one layer and at least 1 otherwise, came "
                 f"{hidden_dim} with layers={layers}; leave it out or set layers to 2 or more."
             )
-        if normalize not in get_args(Normalize):
-            raise ValueError(
-                f"normalize: expected one of {', '.join(map(repr, get_args(Normalize)))}, came "
-                f"{normalize!r}; choose one of them."
-            )
+        check_choice("normalize", normalize, get_args(Normalize))
+        self.in_dim = in_dim
         self.normalize: Normalize = normalize
         self.norm = nn.BatchNorm2d(in_dim, affine=False) if normalize == "batch" else nn.Identity()
         self.heads = nn.ModuleList(
@@ -70,7 +69,11 @@ class ClusteringHead(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(b, d, h, w) -> (b, c, h, w), the logits of the first sub-head."""
+        """(b, d, h, w) -> (b, c, h, w), the logits of the first sub-head.
+
+        Raises:
+            ValueError: the shape is not as above.
+        """
         logits: Tensor = self.heads[0](self._normalised(pixels))
         return logits
 
@@ -80,8 +83,14 @@ class ClusteringHead(nn.Module):
         return torch.stack([head(normalised) for head in self.heads])
 
     def _normalised(self, pixels: Tensor) -> Tensor:
+        if pixels.ndim != 4 or pixels.shape[1] != self.in_dim:
+            raise ValueError(
+                f"pixels: expected shape (b, {self.in_dim}, h, w), came {tuple(pixels.shape)}; "
+                "move the features to dimension 1, or build the head with their in_dim."
+            )
         if self.normalize == "l2":
-            return F.normalize(pixels, dim=1)
+            # The bound that keeps a zero feature zero is itself zero in float16.
+            return F.normalize(pixels.to(at_least_float32(pixels)), dim=1).to(pixels.dtype)
         normalised: Tensor = self.norm(pixels)
         return normalised
 

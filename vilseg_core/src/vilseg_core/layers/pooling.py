@@ -14,7 +14,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from vilseg_core._numerics import at_least_float32, without_autocast
+from vilseg_core._numerics import (
+    at_least_float32,
+    check_choice,
+    check_floating,
+    without_autocast,
+)
 
 PoolingKind = Literal["mean", "max", "lse", "attention"]
 
@@ -26,8 +31,9 @@ class Pooling(nn.Module):
         """(b, d, h, w) -> (b, d); with masks (b, r, h, w) -> (b, r, d).
 
         Raises:
-            ValueError: the shapes do not fit, or there is no pixel to pool.
+            ValueError: the shapes do not fit, there is no pixel to pool, or pixels are integers.
         """
+        check_floating("pixels", pixels)
         if pixels.ndim != 4 or pixels.shape[2] * pixels.shape[3] == 0:
             raise ValueError(
                 "pixels: expected shape (b, d, h, w) with at least one pixel, came "
@@ -156,6 +162,11 @@ class AttentionPooling(Pooling):
         return scores.masked_fill(weights <= 0, finfo.min).softmax(-1) @ rows.mT
 
     def _scores(self, rows: Tensor) -> Tensor:
+        if rows.shape[1] != self.query.shape[0]:
+            raise ValueError(
+                f"pixels: expected {self.query.shape[0]} features a pixel, came {rows.shape[1]}; "
+                "build AttentionPooling with the dimension of the features."
+            )
         return (self.query.to(rows.dtype) @ rows) / math.sqrt(rows.shape[1])
 
     def extra_repr(self) -> str:
@@ -174,11 +185,7 @@ def build_pooling(kind: PoolingKind, *, dim: int, sharpness: float = 6.0) -> Poo
         "lse": lambda: LogSumExpPooling(sharpness),
         "attention": lambda: AttentionPooling(dim),
     }
-    if kind not in builders:
-        raise ValueError(
-            f"kind: expected one of {', '.join(map(repr, get_args(PoolingKind)))}, came {kind!r}; "
-            "choose one of them."
-        )
+    check_choice("kind", kind, get_args(PoolingKind))
     return builders[kind]()
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vilseg_core._numerics import check_choice, check_positive
+from vilseg_core._numerics import at_least_float32, check_choice, check_positive
 from vilseg_core.distributed import ProcessGroup, sum_over_group
 from vilseg_core.functional import local_to_global_cross_entropy, sinkhorn_log_assignment
 
@@ -103,15 +103,24 @@ class LocalToGlobalLoss(nn.Module):
         """Move the centre, in place, towards the mean of (n, k); nothing unless it is in use.
 
         An empty batch moves nothing.
+
+        Raises:
+            ValueError: the shape is not as above.
         """
         if self.targets != "center":
             return
         self._check_width("global_logits", global_logits)
-        rows = global_logits.to(self.center.dtype)
+        if global_logits.ndim != 2:
+            raise ValueError(
+                f"global_logits: expected shape (n, {self.num_prototypes}), came "
+                f"{tuple(global_logits.shape)}; pass one row an image."
+            )
+        rows = global_logits.to(at_least_float32(global_logits, self.center))
         count = rows.new_full((1,), rows.shape[0])
         sums = sum_over_group(torch.cat([rows.sum(0), count]), self.group)
         weight = (1.0 - self.center_momentum) * (sums[-1] > 0)
-        self.center.lerp_(sums[:-1] / sums[-1].clamp_min(1), weight)
+        mean = sums[:-1] / sums[-1].clamp_min(1)
+        self.center.copy_(self.center.to(mean.dtype).lerp(mean, weight))
 
     def _check_width(self, name: str, logits: Tensor) -> None:
         if logits.ndim == 0 or logits.shape[-1] != self.num_prototypes:
