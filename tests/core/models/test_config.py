@@ -60,6 +60,11 @@ def test_a_configuration_survives_being_written() -> None:
             {"options": {"embed_dim": 64, "num_heads": 5}},
             r"num_heads=5 does not divide embed_dim=64; choose",
         ),
+        (
+            {"options": {"embed_dim": 64, "num_heads": 0}},
+            r"num_heads must be a whole number of at least 1, came 0; leave it out",
+        ),
+        ({"options": {"embed_dim": "wide"}}, r"embed_dim must be a whole number .* came 'wide'"),
         ({"options": {"img_size": 64}}, r"'img_size' cannot be set here; use image.image_size"),
         ({"options": {"num_classes": 5}}, r"'num_classes' cannot be set here; the model sets it"),
         ({"options": {"patch_size": 8.5}}, r"patch_size must be a whole number, came 8.5"),

@@ -86,6 +86,13 @@ def test_stems_of_other_patches(patch_size: int, channels: list[int]) -> None:
         ConvStem(64, patch_size=6, grid_size=(4, 4))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_images_of_any_float_dtype_pass(dtype: torch.dtype) -> None:
+    encoder = model_of(TINY).image_encoder
+    images = photos().to(dtype)
+    torch.testing.assert_close(encoder(images).pooled, encoder(images.float()).pooled)
+
+
 @pytest.mark.parametrize("stem", ["patch", "conv"])
 def test_every_parameter_learns(stem: str) -> None:
     encoder = model_of(TINY, stem=stem, pooling="attention").image_encoder

@@ -134,6 +134,9 @@ def damaged(path: Path, kind: str) -> Path:
     elif kind == "a weight short":
         del state["backbone.blocks.1.attn.qkv.weight"]
         torch.save(state, path)
+    elif kind == "no class token":
+        state["backbone.pos_embed"] = state["backbone.pos_embed"][:, 1:]
+        torch.save(state, path)
     elif kind == "another width":
         state["backbone.blocks.1.attn.qkv.weight"] = torch.zeros(96, 32)
         torch.save(state, path)
@@ -152,6 +155,10 @@ def damaged(path: Path, kind: str) -> Path:
             r"checkpoint: .* lacks \d+ of the encoder's weights, the first 'back",
         ),
         ("a weight short", r"checkpoint: .* lacks 1 .* 'backbone.blocks.1.attn.qkv.weight'"),
+        (
+            "no class token",
+            r"checkpoint: .* \(1, 16, 16\) cannot be resampled to a grid of 4x4 and 1 other",
+        ),
         ("another width", r"checkpoint: .* of shape \(96, 32\), expected \(48, 16\)"),
     ],
 )

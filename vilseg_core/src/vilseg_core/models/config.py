@@ -96,6 +96,13 @@ class ImageEncoderConfig(_Config):
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
+        for key in ("embed_dim", "num_heads"):
+            value = self.options.get(key, 1)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"options: {key} must be a whole number of at least 1, came {value!r}; "
+                    "leave it out to keep the named model's"
+                )
         width, heads = self.options.get("embed_dim"), self.options.get("num_heads")
         if width is not None and heads is not None and int(width) % int(heads):
             raise ValueError(

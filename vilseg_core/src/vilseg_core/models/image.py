@@ -76,7 +76,8 @@ class ImageEncoder(nn.Module):
             ValueError: the shape or the dtype is not as above.
         """
         self._check(images)
-        tokens = self.backbone.forward_features(torch.addcmul(self.shift, images, self.gain))
+        images = torch.addcmul(self.shift, images.to(self.gain.dtype), self.gain)
+        tokens = self.backbone.forward_features(images)
         prefix = self.backbone.num_prefix_tokens
         height = images.shape[2] // self.patch_size
         if self.pooling is None:

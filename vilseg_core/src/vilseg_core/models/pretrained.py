@@ -129,7 +129,15 @@ def _fit_positions(positions: Tensor, encoder: "ImageEncoder") -> Tensor:
 
     backbone = encoder.backbone
     prefix = 0 if backbone.no_embed_class else backbone.num_prefix_tokens
-    resampled: Tensor = resample_abs_pos_embed(
-        positions, new_size=list(backbone.patch_embed.grid_size), num_prefix_tokens=prefix
-    )
+    grid = list(backbone.patch_embed.grid_size)
+    try:
+        resampled: Tensor = resample_abs_pos_embed(
+            positions, new_size=grid, num_prefix_tokens=prefix
+        )
+    except (IndexError, RuntimeError) as error:
+        raise ValueError(
+            f"checkpoint: position embeddings of shape {tuple(positions.shape)} cannot be "
+            f"resampled to a grid of {grid[0]}x{grid[1]} and {prefix} other tokens: {error}; check "
+            "image.name and options.class_token."
+        ) from error
     return resampled
