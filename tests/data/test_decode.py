@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vilseg_data import BrokenSampleError, decode_image
 from vilseg_data.decode import resize_square
@@ -75,6 +75,27 @@ def test_exif_orientation_is_applied(size: int | None) -> None:
     assert decoded[:, height // 2 + 3 :].float().mean() < 15
 
 
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_orientation_is_that_of_pillow(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(smooth((9, 5)), "PNG", exif=exif)
+    with Image.open(io.BytesIO(data)) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(decode_image(data).permute(1, 2, 0).numpy(), upright)
+
+
+def test_ill_formed_exif_does_not_cost_the_photo() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    block = bytearray(exif.tobytes())
+    # The resolution, a fraction, is said to be text.
+    tag = block.index(b"\x01\x1a\x00\x05" if b"MM" in block else b"\x1a\x01\x05\x00")
+    block[tag + (3 if b"MM" in block else 2)] = 2
+    data = encode(smooth((16, 8)), "JPEG", exif=bytes(block))
+    assert decode_image(data).shape == (3, 16, 8)
+
+
 def test_the_first_frame_of_an_animation() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
@@ -97,6 +118,12 @@ def test_resize_square_leaves_what_fits() -> None:
     image = decode_image(encode(smooth((20, 20))))
     assert resize_square(image, size=20) is image
     assert resize_square(image, size=7).shape == (3, 7, 7)
+
+
+@pytest.mark.parametrize("image", [torch.zeros(3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8)])
+def test_resize_square_refuses_what_is_no_image(image: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"image must be uint8 of shape \(3, h, w\), got .* 4\);"):
+        resize_square(image, size=4)
 
 
 def test_paths_and_names(tmp_path: Path) -> None:

@@ -11,12 +11,29 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from vilseg_data.captions.sample import BrokenSampleError
 
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # Not ImageOps.exif_transpose: it also writes the EXIF block anew, which fails on ill-formed
+    # tags of photos whose pixels are sound.
+    image.load()
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -40,8 +57,7 @@ def _decode(file: str | Path | io.BytesIO, *, size: int | None) -> Image.Image:
             raise ValueError(f"{image.width} x {image.height} pixels, more than {limit}")
         if size is not None:
             image.draft(None, (size, size))
-        upright = ImageOps.exif_transpose(image)
-        rgb = _to_rgb(upright)
+        rgb = _to_rgb(_upright(image))
     if size is not None and rgb.size != (size, size):
         rgb = rgb.resize((size, size), Image.Resampling.BICUBIC)
     return rgb
@@ -77,7 +93,15 @@ def decode_image(
 
 
 def resize_square(image: Tensor, *, size: int) -> Tensor:
-    """Squash a uint8 image (3, h, w) to (3, size, size); the same tensor if it already fits."""
+    """Squash a uint8 image (3, h, w) to (3, size, size); the same tensor if it already fits.
+
+    Another shape or dtype is a ValueError.
+    """
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(
+            f"image must be uint8 of shape (3, h, w), got {image.dtype} of shape "
+            f"{tuple(image.shape)}; convert floats in [0, 1] with (image * 255).round().byte()"
+        )
     if image.shape[1:] == (size, size):
         return image
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
