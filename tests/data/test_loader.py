@@ -236,6 +236,12 @@ def test_bad_arguments(options: dict[str, object], message: str) -> None:
         loader_of(ListSource(10), **options)
 
 
+def test_a_sample_without_a_caption_is_named() -> None:
+    loader = loader_of(ListSource(4, captions=0))
+    with pytest.raises(ValueError, match=r"got none for image-\d of list; list such samples"):
+        loader.next_batch()
+
+
 @pytest.mark.parametrize("cache", [True, False])
 def test_a_batch_larger_than_what_is_readable(cache: bool) -> None:
     loader = loader_of(ListSource(10, unreadable=[2, 5]), batch_size=9, cache=cache)

@@ -153,8 +153,9 @@ def test_files_that_are_no_tokenizer_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not text, so no tokenizer"):
         Tokenizer.load(path)
     whole = TRAINED.to_json()
-    for cut in (0, 1, len(whole) // 2, len(whole) - 1):
-        path.write_text(whole[:cut], encoding="utf-8")
+    cuts = [whole[:cut] for cut in (0, 1, len(whole) // 2, len(whole) - 1)]
+    for text in (*cuts, "[" * 100_000):
+        path.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match="tokenizer: not JSON, or cut short"):
             Tokenizer.load(path)
 

@@ -130,6 +130,20 @@ def test_split_lists_that_make_no_sense(tmp_path: Path, text: str, message: str)
         VocSegmentation(root)
 
 
+@pytest.mark.parametrize("text", [b"\xef\xbb\xbfa\r\nb\r\n", b"a\nb"])
+def test_split_lists_of_every_system(tmp_path: Path, text: bytes) -> None:
+    root = write_voc(tmp_path, {"a": mask_of(1), "b": mask_of(2)})
+    (root / "ImageSets" / "Segmentation" / "val.txt").write_bytes(text)
+    assert [sample.key for sample in map(VocSegmentation(root).__getitem__, range(2))] == ["a", "b"]
+
+
+def test_a_split_list_that_is_no_text(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"a": mask_of(1)})
+    (root / "ImageSets" / "Segmentation" / "val.txt").write_bytes(b"\xff\xfea\x00")
+    with pytest.raises(ValueError, match="got 2 missing: JPEGImages/"):
+        VocSegmentation(root)
+
+
 def test_roots_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"root must hold JPEGImages .* which does not"):
         VocSegmentation(tmp_path)

@@ -161,6 +161,7 @@ def test_images_are_refused(images: torch.Tensor, message: str) -> None:
     [
         ({"global_size": 0}, "global_size: expected an integer of at least 1, got 0"),
         ({"local_size": -2}, "local_size: expected an integer of at least 1, got -2"),
+        ({"local_size": 4.5}, r"local_size: .* got 4\.5; give it in whole pixels"),
         ({"num_local": -1}, "num_local: expected an integer of at least 0, got -1"),
         ({"global_scale": (0.5, 0.2)}, r"global_scale: expected \(low, high\).*got \(0.5, 0.2\)"),
         ({"local_scale": (0.0, 0.2)}, r"local_scale: .*0 < low"),

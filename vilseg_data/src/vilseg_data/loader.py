@@ -230,8 +230,13 @@ class CaptionLoader:
             self._check_enough()
             epoch, offset, taken = epoch + 1, 0, []
         spoken = []
-        for index, _, _ in taken:
+        for index, key, _ in taken:
             captions = self.source.captions(index)
+            if not captions:
+                raise ValueError(
+                    f"source must give every sample a caption, got none for {key} of "
+                    f"{self.source.name}; list such samples in broken and leave them out"
+                )
             spoken.append(captions[int(levels[index] * len(captions))])
         batch = CaptionBatch(
             images=torch.stack([read.image for read in taken]),

@@ -54,7 +54,7 @@ def parse(text: str) -> Document:
     """
     try:
         content = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"tokenizer: not JSON, or cut short ({error}); write it again with Tokenizer.save"
         ) from error

@@ -53,6 +53,6 @@ def build_labelled(
     the seed it is drawn from.
     """
     if name not in _BUILDERS:
-        raise ValueError(f"name must be one of {sorted(_BUILDERS)}, got {name!r}")
+        raise ValueError(f"name must be one of {sorted(_BUILDERS)}, got {name!r}; choose one")
     folder = None if root is None else Path(root)
     return _BUILDERS[name](root=folder, split=split, count=count, size=size, seed=seed)

@@ -49,7 +49,7 @@ def _read_split(folder: Path, split: str) -> tuple[list[str], bool]:
     for official, place in zip((True, False), places, strict=True):
         path = place / f"{split}.txt"
         if path.is_file():
-            ids = path.read_text(encoding="utf-8").split()
+            ids = path.read_text(encoding="utf-8-sig", errors="replace").split()
             if not ids:
                 raise ValueError(f"split must list at least one id, got {path}, which is empty")
             if len(set(ids)) != len(ids):

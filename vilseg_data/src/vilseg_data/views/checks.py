@@ -41,7 +41,10 @@ def check_number(value: float, *, name: str, low: float, high: float) -> None:
         ValueError: `value` is outside.
     """
     if not (math.isfinite(value) and low <= value <= high):
-        raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value}")
+        raise ValueError(
+            f"{name}: expected a number from {low:g} to {high:g}, got {value}; "
+            f"{name}={low:g} does the least"
+        )
 
 
 def check_range(pair: tuple[float, float], *, name: str, high: float) -> None:

@@ -4,6 +4,7 @@ Notation: n images, v local views, g and l the sides of a global and of a local 
 """
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Generator, Tensor
@@ -64,8 +65,11 @@ class MultiCrop:
     def __post_init__(self) -> None:
         for name, least in (("global_size", 1), ("local_size", 1), ("num_local", 0)):
             value = getattr(self, name)
-            if value < least:
-                raise ValueError(f"{name}: expected an integer of at least {least}, got {value}")
+            if not isinstance(value, Integral) or value < least:
+                raise ValueError(
+                    f"{name}: expected an integer of at least {least}, got {value!r}; "
+                    "give it in whole pixels or views"
+                )
         check_range(self.global_scale, name="global_scale", high=1.0)
         check_range(self.local_scale, name="local_scale", high=1.0)
         check_range(self.ratio, name="ratio", high=float("inf"))
