@@ -97,7 +97,7 @@ def mutual_information(
             f"joint: expected a square matrix (c, c), came {tuple(joint.shape)}; "
             "make it with functional.joint_matrix."
         )
-    _check_entropy_weight(entropy_weight)
+    check_entropy_weight(entropy_weight)
     joint = joint.to(at_least_float32(joint))
     if symmetric:
         joint = (joint + joint.T) / 2
@@ -124,7 +124,7 @@ def mutual_information_loss(
     negative, so a small information keeps its digits, and so does its gradient.
     """
     choose_implementation(impl)
-    _check_entropy_weight(entropy_weight)
+    check_entropy_weight(entropy_weight)
     joint = _joint(logits_a, logits_b, channel_dim=channel_dim, mask=mask, group=group)
     if symmetric:
         joint = joint.symmetric()
@@ -186,7 +186,8 @@ def _safe_log(values: Tensor) -> Tensor:
     return values.clamp_min(torch.finfo(values.dtype).tiny).log()
 
 
-def _check_entropy_weight(entropy_weight: float) -> None:
+def check_entropy_weight(entropy_weight: float) -> None:
+    """Refuse a weight that is not finite."""
     if not math.isfinite(entropy_weight):
         raise ValueError(
             f"entropy_weight: expected a finite number, came {entropy_weight!r}; 1.0 is Eq. 8."

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from vilseg_core.distributed import ProcessGroup
 from vilseg_core.functional import mutual_information_loss
+from vilseg_core.functional.mutual_information import check_entropy_weight
 from vilseg_core.ops import Implementation, choose_implementation
 
 
@@ -17,6 +18,9 @@ class MutualInformationLoss(nn.Module):
         symmetric: whether the joint is averaged with its transpose.
         group: processes whose pixels are joined; None means this process alone.
         impl: which implementation runs.
+
+    Raises:
+        ValueError: `entropy_weight` is not finite, or `impl` is not known.
     """
 
     def __init__(
@@ -29,6 +33,7 @@ class MutualInformationLoss(nn.Module):
         impl: Implementation = "auto",
     ) -> None:
         super().__init__()
+        check_entropy_weight(entropy_weight)
         choose_implementation(impl)
         self.channel_dim = channel_dim
         self.entropy_weight = entropy_weight
