@@ -168,6 +168,12 @@ def test_cache_decodes_once_and_reports_progress() -> None:
     assert sorted(source.decoded) == list(range(600))
 
 
+def test_a_cache_larger_than_memory_says_how_large() -> None:
+    loader = loader_of(ListSource(10**13), image_size=100)
+    with pytest.raises(ValueError, match=r"which take 300,000,000 GB; set cache=False"):
+        loader.prepare()
+
+
 def test_without_cache_nothing_is_prepared() -> None:
     source = ListSource(8)
     loader = loader_of(source, cache=False)

@@ -172,7 +172,14 @@ class CaptionLoader:
         if isinstance(source, WholeSource) and source.image_size == self.image_size:
             self._keys, self._images = source.keys(), source.images(progress)
             return
-        images = torch.zeros((total, 3, self.image_size, self.image_size), dtype=torch.uint8)
+        size = self.image_size
+        try:
+            images = torch.zeros((total, 3, size, size), dtype=torch.uint8)
+        except RuntimeError as error:
+            raise ValueError(
+                f"cache must fit into memory, got {total} images of {size} x {size}, which take "
+                f"{total * 3 * size * size / 1e9:,.0f} GB; set cache=False or lower image_size"
+            ) from error
         keys = [""] * total
         for start in range(0, total, _CHUNK):
             chunk = range(start, min(start + _CHUNK, total))
