@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -33,6 +35,29 @@ def test_a_run_is_scored_as_evaluate_scores_it(segmenter: str, own_run: Path) ->
     for name in dataset.classes.names:
         assert name in said(console)
     assert "<img" in (target / "report.html").read_text()
+
+
+def test_a_full_disk_leaves_no_file_of_a_scored_run(
+    own_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+
+    def full(handle: int) -> None:
+        synced.append(handle)
+        if len(synced) == len(FILES):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*eval/world/"):
+        evaluate_folder(own_run, data="world", count=2, console=quiet())
+    assert list((own_run / "eval" / "world").iterdir()) == []
+
+
+def test_a_file_in_the_place_of_the_scores_is_refused_before_the_work(own_run: Path) -> None:
+    console = quiet()
+    with pytest.raises(ValueError, match=r"--out .*config.toml is a file; give a folder"):
+        evaluate_folder(own_run, data="world", out=own_run / "config.toml", console=console)
+    assert said(console) == ""
 
 
 def test_label_maps_made_by_anything_are_scored(tmp_path: Path) -> None:

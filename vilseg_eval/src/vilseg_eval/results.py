@@ -53,7 +53,11 @@ class EvalResult:
     def save(self, folder: Path | str) -> Path:
         """Write `results.json` and `confusion.npz`; both whole, or neither."""
         target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
+        write_atomically({target / name: content for name, content in self.files().items()})
+        return target
+
+    def files(self) -> dict[str, bytes]:
+        """What `save` writes, by file name."""
         about = {k: v for k, v in self.results.items() if k not in ("protocols", "chance")}
         header = {
             "about": about,
@@ -71,13 +75,7 @@ class EvalResult:
             **arrays,
         )
         text = json.dumps(self.results, indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(
-            {
-                target / MATRICES_FILE: archive.getvalue(),
-                target / RESULTS_FILE: (text + "\n").encode(),
-            }
-        )
-        return target
+        return {MATRICES_FILE: archive.getvalue(), RESULTS_FILE: (text + "\n").encode()}
 
 
 def load_result(folder: Path | str) -> EvalResult:

@@ -16,7 +16,8 @@ from vilseg_eval import (
 )
 from vilseg_eval.files import write_atomically
 from vilseg_eval.prompts import PHOTO_TEMPLATE
-from vilseg_eval.report import collect_examples, html_page, markdown_report, write_page
+from vilseg_eval.report import collect_examples, html_page, markdown_report
+from vilseg_train.folder import check_target
 from vilseg_train.progress import say, track
 from vilseg_train.run import Run, open_run
 from vilseg_train.tables import evaluation_tables
@@ -57,6 +58,9 @@ def evaluate_folder(
         raise ValueError(
             f"--segmenter: expected one of {', '.join(SEGMENTERS)}, came {segmenter!r}"
         )
+    suffix = "" if segmenter == "vilseg" else f"-{segmenter}"
+    target = out or folder / "eval" / f"{data}{suffix}"
+    check_target(target)
     dataset = build_labelled(data, root=root, split=split, count=count)
     if isinstance(dataset, VocSegmentation):
         for note in dataset.notes:
@@ -70,15 +74,13 @@ def evaluate_folder(
             say(console, f"warning: {warning}")
         chosen = build_segmenter(segmenter, run, dataset=dataset, templates=templates)
     result = score(chosen, dataset, split=split, console=console)
-    suffix = "" if segmenter == "vilseg" else f"-{segmenter}"
-    target = out or folder / "eval" / f"{data}{suffix}"
     examples = collect_examples({segmenter: chosen}, dataset)
     results = {segmenter: result.results}
     title = f"{folder.name} on {data} {split}"
     page = html_page(results, title=title, examples=examples)
-    result.save(target)
-    write_atomically({target / "table.md": markdown_report(results).encode()})
-    write_page(target / "report.html", page)
+    reports = {"table.md": markdown_report(results).encode(), "report.html": page.encode()}
+    contents = {**result.files(), **reports}
+    write_atomically({target / name: content for name, content in contents.items()})
     for table in evaluation_tables(results):
         console.print(table)
     say(console, f"written to {target}")

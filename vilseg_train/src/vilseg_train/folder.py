@@ -14,10 +14,15 @@ from vilseg_train.progress import say
 _NAMED_BROKEN = 5
 
 
-def claim_new(out: Path) -> None:
-    """Check that a new run may be written to `out`: absent, or without any file in it."""
+def check_target(out: Path) -> None:
+    """Check, before long work, that `out` is a folder or absent."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file; give a folder")
+
+
+def claim_new(out: Path) -> None:
+    """Check that a new run may be written to `out`: absent, or without any file in it."""
+    check_target(out)
     if out.is_dir() and any(path.is_file() for path in out.rglob("*")):
         raise ConfigError(
             f"--out {out} exists and is not empty; go on with it by --resume, "
@@ -51,7 +56,6 @@ def saved_config(out: Path) -> RunConfig:
 
 def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     """Write small files of the run folder, by name, all of them whole or none."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomically({folder / name: text.encode() for name, text in texts.items()})
 
 

@@ -15,6 +15,7 @@ from vilseg_eval.files import write_atomically
 from vilseg_eval.prompts import PHOTO_TEMPLATE
 from vilseg_eval.report import colours, overlay
 from vilseg_eval.report.pictures import shares
+from vilseg_train.folder import check_target
 from vilseg_train.progress import say
 from vilseg_train.run import open_run
 
@@ -47,11 +48,12 @@ def segment_images(
     listed = [word.strip() for word in words.split(",")] if words.strip() else []
     if len(listed) > _MOST_WORDS:
         raise ValueError(f"words: expected at most {_MOST_WORDS}, came {len(listed)}")
+    target = out or folder / "segments"
+    check_target(target)
     run = open_run(folder)
     for warning in run.warnings:
         say(console, f"warning: {warning}")
     segmenter = ViLSegSegmenter(run.model, run.tokenizer, listed, templates=templates)
-    target = out or folder / "segments"
     unreadable = []
     for path, name in zip(images, _names(images), strict=True):
         try:
@@ -93,7 +95,6 @@ def _write(
         "words": list(words),
         "areas": ordered,
     }
-    target.parent.mkdir(parents=True, exist_ok=True)
     contents = {
         "-overlay.png": _png(overlay(image, labels, words)),
         "-labels.png": _png(numbers),

@@ -83,7 +83,6 @@ def html_page(
 def write_page(path: Path | str, page: str) -> Path:
     """Write the page; it appears whole or not at all."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically({target: page.encode()})
     return target
 
