@@ -109,6 +109,15 @@ def test_keys_near_to_nothing_list_those_beside_them() -> None:
         load_config("world", overrides=["xyz=1"])
 
 
+@pytest.mark.parametrize(
+    ("override", "near"),
+    [("optim.lrr=", "optim.lr"), ("data.validaton_split=", "data.validation_split")],
+)
+def test_an_unknown_key_has_no_default_to_go_back_to(override: str, near: str) -> None:
+    with pytest.raises(ConfigError, match=f"^unknown key {override[:-1]}; did you mean {near}\\?$"):
+        load_config("world", overrides=[override])
+
+
 @given(st.sampled_from(sorted(dotted_keys(RunConfig))), st.data())
 def test_a_slip_of_one_letter_finds_its_key(key: str, data: st.DataObject) -> None:
     section, _, name = key.rpartition(".")
@@ -213,6 +222,7 @@ def test_overrides_read_toml_or_text_and_empty_means_default() -> None:
         (["views.num_local=0"], "views.num_local: expected at least 1"),
         (["views.global_size=64"], "views.global_size: expected model.image.image_size"),
         (["views.local_size=20"], "views.local_size: expected a multiple of the patch size 8"),
+        (["loss.cross=0", "loss.vision=0"], "loss: cross, vision: expected a weight above 0"),
     ],
 )
 def test_bad_combinations_are_refused_with_the_remedy(overrides: list[str], message: str) -> None:

@@ -127,7 +127,12 @@ def _touched(model: ViLSeg) -> set[str]:
     [("head", {"clustering_head"}), ("encoder", {"clustering_head", "image_encoder"})],
 )
 def test_where_the_clustering_gradient_goes(gradient: str, expected: set[str]) -> None:
-    model, objectives = _build("loss.cross=0", "loss.vision=0", f"loss.cluster_gradient={gradient}")
+    model, objectives = _build(
+        "loss.cross=0",
+        "loss.vision=0",
+        "loss.cluster_start=0",
+        f"loss.cluster_gradient={gradient}",
+    )
     torch.autograd.backward(_run(model, objectives)[0])
     assert _touched(model) == expected
 
@@ -159,6 +164,7 @@ def test_equal_views_of_a_confident_head_agree_fully() -> None:
         "views.augmentation_flip=0",
         "loss.cross=0",
         "loss.vision=0",
+        "loss.cluster_start=0",
         "loss.entropy_weight=1",
         "model.cluster.heads=1",
     )

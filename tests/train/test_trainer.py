@@ -30,6 +30,7 @@ from vilseg_train.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from vilseg_train.device import choose_device
 
 
 def _stop_at(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, *, step: int) -> None:
@@ -316,9 +317,24 @@ def test_too_many_broken_images_stop_before_anything_is_written(tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
-def test_the_device_is_checked(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"train\.device: expected auto, cpu or cuda, came 'abc'"):
-        Trainer(tiny_config("train.device=abc"), out=tmp_path / "run", console=quiet())
+@pytest.mark.parametrize("name", ["abc", "mps"])
+def test_the_device_is_checked(name: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=f"train\\.device: expected auto, cpu or cuda, came '{name}'"
+    ):
+        Trainer(tiny_config(f"train.device={name}"), out=tmp_path / "run", console=quiet())
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [(0, "'cuda:3' asked for, but torch finds no GPU; use cpu"), (2, "finds 2 GPU; use cuda")],
+)
+def test_a_gpu_that_is_not_there_is_refused(
+    found: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: found)
+    with pytest.raises(ValueError, match=message):
+        choose_device("cuda:3")
 
 
 def test_signals_act_as_before_after_training(finished_run: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from vilseg_core.models import ModelConfig
 from vilseg_data import CaptionsConfig, Tokenizer, TokenizerConfig, ViewsConfig
 from vilseg_train import toml_writer
-from vilseg_train.explain import explain
+from vilseg_train.explain import dotted_keys, explain
 from vilseg_train.objectives import LossConfig
 from vilseg_train.optim import OptimConfig
 
@@ -177,8 +177,11 @@ def _apply(document: dict[str, Any], override: str) -> None:
             raise ConfigError(f"unknown key {key.strip()}; {outer} is a value, not a section")
     if text.strip():
         section[path[-1]] = _override_value(text.strip())
-    else:
-        section.pop(path[-1], None)
+    elif path[-1] in section:
+        del section[path[-1]]
+    elif key.strip() not in dotted_keys(RunConfig):
+        # Not a key that has its default already: the models will say that there is none such.
+        section[path[-1]] = ""
 
 
 def _override_value(text: str) -> Any:

@@ -5,11 +5,11 @@ Legend: n images of the batch, v local views, p prototypes, c clusters, (h, w) t
 
 import math
 from contextlib import nullcontext
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor, nn
 
 from vilseg_core import LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
@@ -39,6 +39,15 @@ class LossConfig(BaseModel):
     )
     entropy_weight: float = Field(1.2, gt=0)
     symmetric: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.cross == self.vision == 0 and (self.cluster == 0 or self.cluster_start > 0):
+            raise ValueError(
+                "cross, vision: expected a weight above 0 for one of them, came 0 for both; give "
+                "one, or train the clustering head alone with cluster above 0 and cluster_start=0"
+            )
+        return self
 
 
 class Objectives(nn.Module):
