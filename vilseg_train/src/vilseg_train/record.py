@@ -9,8 +9,9 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
+from vilseg_eval.files import naming
+from vilseg_train.events import EventFile
 from vilseg_train.progress import LINE_SECONDS, say
 from vilseg_train.samples import Picture
 
@@ -34,8 +35,9 @@ class Recorder:
     def __init__(self, out: Path, *, console: Console, total: int, step: int) -> None:
         self.console = console
         self.total = total
-        self._file = (out / METRICS).open("a", encoding="utf-8")
-        self._events = SummaryWriter(out / "tensorboard", purge_step=step + 1 if step else None)
+        self._path = out / METRICS
+        self._file = self._path.open("a", encoding="utf-8")
+        self._events = EventFile(out / "tensorboard", step=step)
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(bar_width=16),
@@ -69,12 +71,13 @@ class Recorder:
 
     def log(self, step: int, values: Mapping[str, float], *, images: int) -> None:
         """Record `values` after `step` steps of `images` images each."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
         seconds = time.monotonic() - self._first_time
         speed = (step - self._first_step) * images / max(seconds, 1e-9)
         for name, value in {**values, "images_per_second": speed}.items():
-            self._events.add_scalar(name, value, step)
+            self._events.scalar(name, value, step=step)
         shown = [f"{name} {value:.3g}" for name, value in values.items() if name not in _NOT_SHOWN]
         numbers = "  ".join([*shown, f"{speed:.0f} images/s"])
         self._bar.update(self._task, numbers=numbers)
@@ -86,7 +89,7 @@ class Recorder:
 
     def picture(self, step: int, picture: Picture) -> None:
         """Show a picture, uint8 (h, w, 3), among the TensorBoard events."""
-        self._events.add_image("samples", picture, step, dataformats="HWC")
+        self._events.picture("samples", picture, step=step)
 
 
 def cut_metrics(out: Path, *, step: int) -> None:

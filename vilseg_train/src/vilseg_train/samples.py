@@ -1,10 +1,10 @@
 """A picture of how the model cuts images, to look at while it learns."""
 
 import colorsys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -12,6 +12,8 @@ from torch.nn.functional import interpolate
 
 from vilseg_core.models import ViLSeg
 from vilseg_data import CaptionSource
+from vilseg_eval.features import inference
+from vilseg_eval.files import write_atomically
 from vilseg_train.validation import load_images, to_model
 
 Picture = NDArray[np.uint8]
@@ -31,13 +33,8 @@ def sample_picture(model: ViLSeg, source: CaptionSource, *, count: int) -> Pictu
 
 def cluster_maps(model: ViLSeg, images: Tensor) -> Tensor:
     """(n, h, w) int64 clusters of images (n, 3, h, w) in [0, 1]; logits are upsampled first."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            logits = model.cluster(model.encode_image(images).pixels).float()
-    finally:
-        model.train(was_training)
+    with inference(model):
+        logits = model.cluster(model.encode_image(images).pixels).float()
     size = (images.shape[-2], images.shape[-1])
     return interpolate(logits, size=size, mode="bilinear", align_corners=False).argmax(1)
 
@@ -61,9 +58,10 @@ def draw_samples(images: Tensor, clusters: Tensor) -> Picture:
 
 
 def save_picture(picture: Picture, path: Path) -> None:
-    """Write a PNG; the folder is made when it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    """Write a PNG; it appears whole or not at all."""
+    file = BytesIO()
+    Image.fromarray(picture).save(file, format="PNG")
+    write_atomically({path: file.getvalue()})
 
 
 def _palette(count: int) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 from vilseg_core.models import ViLSeg
 from vilseg_data import BrokenSampleError, CaptionSource, Tokenizer
 from vilseg_eval import retrieval
+from vilseg_eval.features import inference
 
 _BATCH = 64
 
@@ -51,23 +52,18 @@ def score_retrieval(
     texts = [text for texts in captions for text in texts]
     owners = [index for index, texts in enumerate(captions) for _ in texts]
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            image_parts = []
-            for start in range(0, len(images), _BATCH):
-                chunk = images[start : start + _BATCH]
-                batch = to_model(chunk, image_size=image_size, device=device)
-                image_parts.append(model.encode_image(batch).pooled)
-                if progress is not None:
-                    progress(start + len(chunk), len(images))
-            text_parts = [
-                model.encode_text(tokenizer(texts[start : start + _BATCH]).to(device))
-                for start in range(0, len(texts), _BATCH)
-            ]
-    finally:
-        model.train(was_training)
+    with inference(model):
+        image_parts = []
+        for start in range(0, len(images), _BATCH):
+            chunk = images[start : start + _BATCH]
+            batch = to_model(chunk, image_size=image_size, device=device)
+            image_parts.append(model.encode_image(batch).pooled)
+            if progress is not None:
+                progress(start + len(chunk), len(images))
+        text_parts = [
+            model.encode_text(tokenizer(texts[start : start + _BATCH]).to(device))
+            for start in range(0, len(texts), _BATCH)
+        ]
     scores = retrieval(torch.cat(image_parts), torch.cat(text_parts), owners)
     return {"source": source.name, "images": len(images), "captions": len(texts), **scores}
 
