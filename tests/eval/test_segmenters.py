@@ -22,6 +22,7 @@ from vilseg_eval import (
     ViLSegSegmenter,
 )
 from vilseg_eval.features import squares
+from vilseg_eval.segmenters import base
 from vilseg_eval.segmenters.regions import region_masks
 
 WORDS = ("dog", "grass", "red car", "sheep", "person")
@@ -103,6 +104,18 @@ def test_patch_labels_are_the_nearest_words_of_the_upsampled_cosines(
     torch.testing.assert_close(answer.scores, cosines)
     full = interpolate(cosines[None], size=(32, 32), mode="bilinear", align_corners=False)[0]
     assert torch.equal(labels_of(answer), full.argmax(0))
+
+
+@pytest.mark.parametrize("at_once", [1, 2 * 9 * 14, 10**6])
+def test_a_large_image_a_few_channels_at_a_time_is_the_same_arg_max(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
+    grid[3] = grid[1]  # among equals the first one wins
+    monkeypatch.setattr(base, "_VALUES_AT_ONCE", at_once)
+    whole = base.upsample(grid, size=(9, 14)).argmax(0)
+    assert distinct(whole) == {0, 1, 2, 4}
+    assert torch.equal(base.upsampled_argmax(grid, size=(9, 14)), whole)
 
 
 def test_regions_are_named_by_the_word_nearest_to_their_mean_feature(

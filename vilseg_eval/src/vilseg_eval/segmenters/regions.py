@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize, one_hot
 
 from vilseg_eval.features import inference
-from vilseg_eval.segmenters.base import RegionSegmentation, upsample
+from vilseg_eval.segmenters.base import RegionSegmentation, upsampled_argmax
 from vilseg_eval.segmenters.model import ModelSegmenter
 
 
@@ -40,7 +40,7 @@ class ViLSegSegmenter(ModelSegmenter):
     def _name_regions(
         self, pixels: Tensor, logits: Tensor, *, size: tuple[int, int]
     ) -> RegionSegmentation:
-        clusters = upsample(logits, size=size).argmax(0)
+        clusters = upsampled_argmax(logits, size=size)
         present, regions = torch.unique(clusters, return_inverse=True)
         masks = region_masks(logits, clusters, present=present)
         features = self.model.pool_regions(pixels[None], masks[None])[0].float()
@@ -55,8 +55,7 @@ def region_masks(logits: Tensor, clusters: Tensor, *, present: Tensor) -> Tensor
     """
     height, width = logits.shape[1:]
     winners = one_hot(logits.argmax(0), logits.shape[0]).permute(2, 0, 1)[present].to(logits)
-    empty = winners.flatten(1).sum(1) == 0
-    if bool(empty.any()):
-        shares = (clusters == present[empty, None, None]).to(logits)
-        winners[empty] = adaptive_avg_pool2d(shares, (height, width))
+    for row in (winners.flatten(1).sum(1) == 0).nonzero().flatten().tolist():
+        pixels = (clusters == present[row]).to(logits)
+        winners[row] = adaptive_avg_pool2d(pixels[None], (height, width))[0]
     return winners
