@@ -310,6 +310,17 @@ def test_broken_images_are_counted_named_and_listed(tmp_path: Path) -> None:
     }
 
 
+def test_broken_validation_images_are_named_and_listed(tmp_path: Path) -> None:
+    console = quiet()
+    trainer = Trainer(tiny_config("train.steps=1"), out=tmp_path, console=console)
+    trainer.validation = _SomeBroken(count=6, image_size=32)
+    trainer.fit()
+    assert "retrieval without train-000003: truncated file" in said(console)
+    scores = json.loads((tmp_path / "retrieval.json").read_text())
+    assert scores["images"] == 5
+    assert scores["broken"] == [{"key": "train-000003", "reason": "truncated file"}]
+
+
 def test_too_many_broken_images_stop_before_anything_is_written(tmp_path: Path) -> None:
     source = _SomeBroken(count=20, image_size=32)
     with pytest.raises(ValueError, match="train-000003: truncated file"):

@@ -25,7 +25,7 @@ _COLOUR_SHARE = 0.6
 
 def sample_picture(model: ViLSeg, source: CaptionSource, *, count: int) -> Picture:
     """The first `count` images of a source over their clusters."""
-    images, _ = load_images(source, count)
+    images, _, _ = load_images(source, count)
     device = next(model.parameters()).device
     batch = to_model(images, image_size=model.config.image.image_size, device=device)
     return draw_samples(images, cluster_maps(model, batch))

@@ -296,6 +296,8 @@ class Trainer:
                     image_size=self.config.model.image.image_size,
                     progress=progress,
                 )
+            for broken in scores["broken"]:
+                say(self.console, f"retrieval without {broken['key']}: {broken['reason']}")
             write_texts(self.out, {path.name: json.dumps(scores, indent=2) + "\n"})
         with (self.out / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": self.step, "retrieval": scores}) + "\n")

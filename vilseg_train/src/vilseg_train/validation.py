@@ -15,22 +15,27 @@ from vilseg_eval.features import inference
 _BATCH = 64
 
 
-def load_images(source: CaptionSource, count: int) -> tuple[Tensor, list[tuple[str, ...]]]:
-    """The first `count` readable images of a source, uint8 (n, 3, h, w), and their captions."""
+def load_images(
+    source: CaptionSource, count: int
+) -> tuple[Tensor, list[tuple[str, ...]], list[BrokenSampleError]]:
+    """The first `count` readable images of a source, uint8 (n, 3, h, w), their captions, and the
+    errors of those passed over."""
     images: list[Tensor] = []
     captions: list[tuple[str, ...]] = []
+    broken: list[BrokenSampleError] = []
     for index in range(len(source)):
         if len(images) == count:
             break
         try:
             sample = source[index]
-        except BrokenSampleError:
+        except BrokenSampleError as error:
+            broken.append(error)
             continue
         images.append(sample.image)
         captions.append(sample.captions)
     if not images:
         raise ValueError(f"{source.name} holds no readable image; check its folder")
-    return torch.stack(images), captions
+    return torch.stack(images), captions, broken
 
 
 def score_retrieval(
@@ -44,11 +49,13 @@ def score_retrieval(
 ) -> dict[str, Any]:
     """R@1, 5, 10 both ways over the first `count` images of `source` with all their captions.
 
+    Unreadable images are passed over and listed under "broken".
+
     Args:
         image_size: side in pixels at which the model sees the images.
         progress: called with (images done, images in all).
     """
-    images, captions = load_images(source, count)
+    images, captions, broken = load_images(source, count)
     texts = [text for texts in captions for text in texts]
     owners = [index for index, texts in enumerate(captions) for _ in texts]
     device = next(model.parameters()).device
@@ -65,7 +72,13 @@ def score_retrieval(
             for start in range(0, len(texts), _BATCH)
         ]
     scores = retrieval(torch.cat(image_parts), torch.cat(text_parts), owners)
-    return {"source": source.name, "images": len(images), "captions": len(texts), **scores}
+    return {
+        "source": source.name,
+        "images": len(images),
+        "captions": len(texts),
+        "broken": [{"key": error.key, "reason": error.reason} for error in broken],
+        **scores,
+    }
 
 
 def to_model(images: Tensor, *, image_size: int, device: torch.device) -> Tensor:
