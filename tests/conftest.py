@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Before torch is imported. The tests' operations are small: a second thread gains them nothing, and
+# a thread that lost its core to another process holds up every one of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("vilseg", deadline=None, print_blob=True)
 settings.load_profile("vilseg")
 

@@ -107,6 +107,16 @@ def test_a_finished_run_resumes_to_itself(finished_run: Path, own_run: Path) -> 
     _assert_same_run(own_run, finished_run)
 
 
+def test_images_decoded_batch_by_batch_train_the_same_run(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    Trainer(tiny_config("data.cache=false"), out=tmp_path / "run", console=quiet()).fit()
+    cached, streamed = _newest(finished_run), _newest(tmp_path / "run")
+    assert cached.tensors.keys() == streamed.tensors.keys()
+    for name, tensor in cached.tensors.items():
+        assert torch.equal(tensor, streamed.tensors[name]), name
+
+
 def test_another_seed_is_another_run(finished_run: Path, tmp_path: Path) -> None:
     Trainer(tiny_config("seed=1", "train.steps=1"), out=tmp_path, console=quiet()).fit()
     one = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])

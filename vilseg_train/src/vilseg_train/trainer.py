@@ -93,6 +93,7 @@ class Trainer:
             batch_size=config.train.batch_size,
             image_size=config.data.image_size,
             seed=config.seed,
+            cache=config.data.cache,
             max_broken=config.data.max_broken,
         )
         torch.manual_seed(config.seed)

@@ -17,7 +17,9 @@ class CaptionsConfig(BaseModel):
     kind "world": `count` scenes drawn from `seed`, `validation_count` in the validation split,
     `captions_per_image` captions each. "archive": `root` holds zips and `<split>.captions.json`.
     "table": `table` is a CSV, TSV or JSON-lines file and `root` its folder of images (by default
-    the table's own). `max_broken` is the share of unreadable samples that is put up with.
+    the table's own). `max_broken` is the share of unreadable samples that is put up with. `cache`
+    decodes every image once and keeps it in memory; without it each batch is decoded when its turn
+    comes, for sets that do not fit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +37,7 @@ class CaptionsConfig(BaseModel):
     captions_per_image: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
     max_broken: float = Field(default=0.01, ge=0.0, le=1.0)
+    cache: bool = True
 
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:
