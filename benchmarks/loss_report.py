@@ -154,6 +154,7 @@ def _draw(axes: Axes, rows: list[Row], *, along: str, quantity: str) -> None:
         axes.fill_between(sizes, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
     ticks = sorted({row.sizes[along] for row in rows if row.sizes[other] == base})
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set_xlabel(f"{_AXES[along]} (at {other} = {base:,})")

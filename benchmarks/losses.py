@@ -1,6 +1,7 @@
 """Measure the losses beside their peers: python -m benchmarks.losses --device cpu|cuda."""
 
 import argparse
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ def run(options: Options, *, note: str = "", console: Console | None = None) -> 
         )
         rows: list[Row] = []
         for problem in problems:
+            if not console.is_terminal:
+                console.print(describe(problem))
             for contender in contenders(problem, compiled=options.compiled):
                 progress.update(task, description=f"{describe(problem)}: {contender.name}")
                 rows += (
@@ -104,6 +107,8 @@ def measure(
             )
         call = _call(contender.build(), problem, work=work, options=options)
         value = call()[0].item()
+        if not math.isfinite(value):
+            raise Unavailable(f"its loss is {value}")
         timing = common.measure_time(call, device=options.device, budget=options.budget)
         peak = common.peak_extra_bytes(call, device=options.device)
     except (Unavailable, torch.OutOfMemoryError, *refusals) as error:

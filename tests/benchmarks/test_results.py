@@ -1,20 +1,31 @@
 """Result files: those committed are valid, a run writes a valid one, a broken one is refused."""
 
 import platform
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from benchmarks import losses
 from benchmarks.common import write_result
-from benchmarks.loss_contenders import named
-from benchmarks.loss_problems import LOSSES
+from benchmarks.loss_contenders import Contender, LossFunction, named
+from benchmarks.loss_problems import LOSSES, InfoNCE
 from benchmarks.loss_report import plot
-from benchmarks.schema import Result, read_result, result_name, without_paths
+from benchmarks.schema import Limits, Result, Row, read_result, result_name, without_paths
 
 from vilseg_core import ops
 
+TINY = losses.Options(
+    device="cpu",
+    losses=LOSSES,
+    dtypes=(torch.float32,),
+    compiled=False,
+    memory_limit=2.0**30,
+    seed=0,
+    quick=True,
+)
 COMMITTED = sorted(losses.RESULTS.rglob("*.json"))
 
 
@@ -85,18 +96,42 @@ def test_comparable_implementations_agree_on_the_loss(result: Result) -> None:
 
 
 def test_what_does_not_fit_is_skipped_with_the_sizes() -> None:
-    options = losses.Options(
-        device="cpu",
-        losses=("info_nce",),
-        dtypes=(torch.float32,),
-        compiled=False,
-        memory_limit=1.0,
-        seed=0,
-        quick=True,
-    )
+    options = replace(TINY, losses=("info_nce",), memory_limit=1.0)
     reasons = {row.implementation: row.skipped for row in losses.run(options).rows}
     assert "GiB (--memory-limit)" in str(reasons["torch eager"])
     assert reasons["torch linear_cross_entropy"] is None
+
+
+def row_of(*, origin: Literal["vilseg", "peer"], build: Callable[[], LossFunction]) -> Row:
+    """The row of a contender of our own making."""
+    return losses.measure(
+        Contender("made up", origin, build),
+        InfoNCE(3, 2, torch.float32),
+        work="forward",
+        options=TINY,
+        limits=Limits(copy_bytes_per_s=1.0, matrix_flop_per_s={"float32": 1.0}),
+    )
+
+
+def test_a_loss_that_is_not_a_number_is_a_reason() -> None:
+    row = row_of(origin="vilseg", build=lambda: lambda *_: torch.tensor(float("nan")))
+    assert row.skipped == "its loss is nan"
+
+
+def test_a_peer_may_fail_in_its_own_way_and_vilseg_may_not() -> None:
+    def build() -> LossFunction:
+        raise RuntimeError("no kernel in /opt/peer/lib.so\nlong trace")
+
+    assert row_of(origin="peer", build=build).skipped == "RuntimeError: no kernel in <path>"
+    with pytest.raises(RuntimeError, match="no kernel"):
+        row_of(origin="vilseg", build=build)
+
+
+def test_the_roofline_is_the_longer_of_copying_and_multiplying() -> None:
+    row = row_of(origin="peer", build=lambda: lambda *_: torch.ones(()))
+    assert row.timing is not None
+    assert (row.least_bytes, row.least_flop) == (2 * 3 * 2 * 4, 2 * 3 * 3 * 2)
+    assert row.roofline_fraction == pytest.approx(48 / row.timing.median_s)
 
 
 def test_plots_are_pictures(result: Result, tmp_path: Path) -> None:
