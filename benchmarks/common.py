@@ -53,19 +53,33 @@ class Budget:
         )
 
 
-def measure_time(call: Callable[[], object], *, device: Device, budget: Budget) -> Timing:
-    """Time `call` after warming up; at least one call warms up, whatever the budget."""
-    estimate = _warm_up(call, device=device, budget=budget)
-    wanted = round(budget.measure_s / max(estimate, 1e-9))
-    repeats = min(max(wanted, budget.min_repeats), budget.max_repeats)
+def measure_times(
+    calls: Sequence[Callable[[], object]], *, device: Device, budget: Budget
+) -> list[Timing]:
+    """Time each of `calls` after warming up; at least one call warms up, whatever the budget.
+
+    They take turns, each spread evenly over the rounds, so that what else the machine does in the
+    meantime falls on all of them alike.
+    """
+    wanted = []
+    for call in calls:
+        estimate = _warm_up(call, device=device, budget=budget)
+        fitting = round(budget.measure_s / max(estimate, 1e-9))
+        wanted.append(min(max(fitting, budget.min_repeats), budget.max_repeats))
+    rounds = max(wanted, default=0)
+    clock = _cuda_clock() if device == "cuda" else _cpu_seconds
+    seconds: list[list[float]] = [[] for _ in calls]
     enabled = gc.isenabled()
     gc.disable()
     try:
-        clock = _cuda_seconds if device == "cuda" else _cpu_seconds
-        return timing(clock(call, repeats))
+        for turn in range(rounds):
+            for call, count, taken in zip(calls, wanted, seconds, strict=True):
+                if (turn + 1) * count // rounds > turn * count // rounds:
+                    taken.append(clock(call))
     finally:
         if enabled:
             gc.enable()
+    return [timing(taken) for taken in seconds]
 
 
 def timing(seconds: Sequence[float]) -> Timing:
@@ -166,28 +180,27 @@ def _warm_up(call: Callable[[], object], *, device: Device, budget: Budget) -> f
     return spent / calls if calls else first
 
 
-def _cpu_seconds(call: Callable[[], object], repeats: int) -> list[float]:
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = call()
-        seconds.append(time.perf_counter() - start)
-        del result
+def _cpu_seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    result = call()
+    seconds = time.perf_counter() - start
+    del result
     return seconds
 
 
-def _cuda_seconds(call: Callable[[], object], repeats: int) -> list[float]:
+def _cuda_clock() -> Callable[[Callable[[], object]], float]:
     flush = torch.empty(_FLUSH_BYTES, dtype=torch.uint8, device="cuda")
-    seconds = []
-    for _ in range(repeats):
+
+    def seconds(call: Callable[[], object]) -> float:
         start, end = (torch.Event("cuda", enable_timing=True) for _ in range(2))
         flush.zero_()
         start.record()
         result = call()
         end.record()
         end.synchronize()
-        seconds.append(start.elapsed_time(end) / 1e3)
         del result
+        return start.elapsed_time(end) / 1e3
+
     return seconds
 
 

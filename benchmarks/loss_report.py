@@ -143,13 +143,14 @@ def _draw(axes: Axes, rows: list[Row], *, along: str, quantity: str) -> None:
         line = [r for r in rows if r.implementation == name and r.sizes[other] == base]
         line.sort(key=lambda row: row.sizes[along])
         sizes = [row.sizes[along] for row in line]
-        colour = colours(index % 10)
+        # Lines that lie on one another stay visible: each has its own dashes.
+        colour, style = colours(index % 10), ("o-", "s--", "^:", "D-.")[index % 4]
         if quantity == "memory":
             peaks = [(row.peak_extra_bytes or 0) / 2**20 for row in line]
-            axes.plot(sizes, peaks, "o-", color=colour, label=name)
+            axes.plot(sizes, peaks, style, color=colour, label=name)
             continue
         times = [row.timing for row in line if row.timing is not None]
-        axes.plot(sizes, [1e3 * t.median_s for t in times], "o-", color=colour, label=name)
+        axes.plot(sizes, [1e3 * t.median_s for t in times], style, color=colour, label=name)
         low, high = [1e3 * t.p20_s for t in times], [1e3 * t.p80_s for t in times]
         axes.fill_between(sizes, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set_xscale("log", base=2)

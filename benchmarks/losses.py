@@ -59,12 +59,10 @@ def run(options: Options, *, note: str = "", console: Console | None = None) -> 
         for problem in problems:
             if not console.is_terminal:
                 console.print(describe(problem))
-            for contender in contenders(problem, compiled=options.compiled):
-                progress.update(task, description=f"{describe(problem)}: {contender.name}")
-                rows += (
-                    measure(contender, problem, work=work, options=options, limits=limits)
-                    for work in WORKS
-                )
+            field = contenders(problem, compiled=options.compiled)
+            for work in WORKS:
+                progress.update(task, description=f"{describe(problem)} {work}")
+                rows += measure(field, problem, work=work, options=options, limits=limits)
             progress.advance(task)
     return Result(
         schema_version=1,
@@ -81,47 +79,47 @@ def run(options: Options, *, note: str = "", console: Console | None = None) -> 
 
 
 def measure(
-    contender: Contender, problem: Problem, *, work: Work, options: Options, limits: Limits
-) -> Row:
-    """One row. A refusal or a lack of memory is a reason; any other error of vilseg's is raised."""
-    bytes_, flop = problem.least_bytes(work), problem.least_flop(work)
-    head = {
-        "loss": problem.loss,
-        "implementation": contender.name,
-        "origin": contender.origin,
-        "dtype": dtype_name(problem.dtype),
-        "work": work,
-        "sizes": problem.sizes,
-        "least_bytes": bytes_,
-        "least_flop": flop,
-        "comparable": contender.comparable,
-    }
-    nothing = {"timing": None, "peak_extra_bytes": None, "roofline_fraction": None, "value": None}
-    # A peer may refuse in its own way, with an error of any kind; vilseg refuses with ValueError.
-    refusals = (ValueError,) if contender.origin == "vilseg" else (Exception,)
-    try:
-        if contender.needs(problem) > options.memory_limit:
-            raise Unavailable(
-                f"would need about {contender.needs(problem) / 2**30:.1f} GiB, the limit is "
-                f"{options.memory_limit / 2**30:.1f} GiB (--memory-limit)"
-            )
-        call = _call(contender.build(), problem, work=work, options=options)
-        value = call()[0].item()
-        if not math.isfinite(value):
-            raise Unavailable(f"its loss is {value}")
-        timing = common.measure_time(call, device=options.device, budget=options.budget)
-        peak = common.peak_extra_bytes(call, device=options.device)
-    except (Unavailable, torch.OutOfMemoryError, *refusals) as error:
-        return Row.model_validate({**head, **nothing, "skipped": _reason(error)})
-    fraction = roofline_fraction(
-        limits,
-        least_bytes=bytes_,
-        least_flop=flop,
-        dtype=problem.dtype,
-        median_s=timing.median_s,
-    )
-    found = {"timing": timing, "peak_extra_bytes": peak, "roofline_fraction": fraction}
-    return Row.model_validate({**head, **found, "value": value, "skipped": None})
+    field: Sequence[Contender], problem: Problem, *, work: Work, options: Options, limits: Limits
+) -> list[Row]:
+    """A row of each; a refusal or a lack of memory is a reason, other errors of vilseg's rise."""
+    inputs = problem.inputs(options.device, seed=options.seed)
+    found = [_prepare(one, problem, inputs, work=work, options=options) for one in field]
+    calls = [one.call for one in found if isinstance(one, _Ready)]
+    device = options.device
+    timings = iter(common.measure_times(calls, device=device, budget=options.budget))
+    rows = []
+    for contender, ready in zip(field, found, strict=True):
+        least_bytes, least_flop = problem.least_bytes(work), problem.least_flop(work)
+        head = {
+            "loss": problem.loss,
+            "implementation": contender.name,
+            "origin": contender.origin,
+            "dtype": dtype_name(problem.dtype),
+            "work": work,
+            "sizes": problem.sizes,
+            "least_bytes": least_bytes,
+            "least_flop": least_flop,
+            "comparable": contender.comparable,
+        }
+        if isinstance(ready, str):
+            numbers = dict.fromkeys(("timing", "peak_extra_bytes", "roofline_fraction", "value"))
+            rows.append(Row.model_validate({**head, **numbers, "skipped": ready}))
+            continue
+        timing = next(timings)
+        numbers = {
+            "timing": timing,
+            "peak_extra_bytes": common.peak_extra_bytes(ready.call, device=device),
+            "roofline_fraction": roofline_fraction(
+                limits,
+                least_bytes=least_bytes,
+                least_flop=least_flop,
+                dtype=problem.dtype,
+                median_s=timing.median_s,
+            ),
+            "value": ready.value,
+        }
+        rows.append(Row.model_validate({**head, **numbers, "skipped": None}))
+    return rows
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -169,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     console = Console()
     if not console.is_terminal:
-        console.width = 120
+        console.width = 140
     result = run(options, note=given.note, console=console)
     console.print(summary(result))
     if given.json:
@@ -183,11 +181,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
             console.print(f"plot: {path}")
 
 
-def _call(
-    function: LossFunction, problem: Problem, *, work: Work, options: Options
-) -> Callable[[], tuple[Tensor, ...]]:
-    inputs = problem.inputs(options.device, seed=options.seed)
+@dataclass(frozen=True)
+class _Ready:
+    """A contender that has run once: its call and its loss."""
 
+    call: Callable[[], tuple[Tensor, ...]]
+    value: float
+
+
+def _prepare(
+    contender: Contender,
+    problem: Problem,
+    inputs: tuple[Tensor, ...],
+    *,
+    work: Work,
+    options: Options,
+) -> _Ready | str:
+    """Build and run it once, or the reason why not."""
+    needed = contender.needs(problem)
+    if needed > options.memory_limit:
+        return (
+            f"would need about {needed / 2**30:.1f} GiB, the limit is "
+            f"{options.memory_limit / 2**30:.1f} GiB (--memory-limit)"
+        )
+    # A peer may refuse in its own way, with an error of any kind; vilseg refuses with ValueError.
+    refusals = (ValueError,) if contender.origin == "vilseg" else (Exception,)
+    try:
+        call = _call(contender.build(), inputs, work=work)
+        value = call()[0].item()
+    except (Unavailable, torch.OutOfMemoryError, *refusals) as error:
+        return _reason(error)
+    return _Ready(call, value) if math.isfinite(value) else f"its loss is {value}"
+
+
+def _call(
+    function: LossFunction, inputs: tuple[Tensor, ...], *, work: Work
+) -> Callable[[], tuple[Tensor, ...]]:
     def forward() -> tuple[Tensor, ...]:
         with torch.no_grad():
             return (function(*inputs),)

@@ -1,11 +1,12 @@
 """The measuring contract itself: what memory is counted, what a percentile is, whole files."""
 
 import statistics
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.common import Budget, describe_machine, measure_time, peak_extra_bytes, timing
+from benchmarks.common import Budget, describe_machine, measure_times, peak_extra_bytes, timing
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -79,12 +80,33 @@ def test_percentiles_bound_three_fifths_of_the_calls(seconds: list[float]) -> No
     assert turned.p20_s == pytest.approx(1.0 + max(seconds) - found.p80_s)
 
 
-def test_repeats_stay_within_the_budget_after_a_warm_up() -> None:
-    calls: list[int] = []
-    budget = Budget(warmup_s=0.0, measure_s=0.0, min_repeats=4, max_repeats=9)
-    found = measure_time(lambda: calls.append(1), device="cpu", budget=budget)
-    assert found.repeats == 4
-    assert len(calls) == 1 + 4
+def test_calls_take_turns_within_the_budget_after_a_warm_up() -> None:
+    calls: list[str] = []
+    budget = Budget(warmup_s=0.0, measure_s=0.0, min_repeats=3, max_repeats=9)
+    found = measure_times(
+        [lambda: calls.append("a"), lambda: calls.append("b")], device="cpu", budget=budget
+    )
+    assert [timing.repeats for timing in found] == [3, 3]
+    assert "".join(calls) == "ab" + "ab" * 3
+
+
+def test_a_slow_call_is_spread_over_the_rounds_of_a_quick_one() -> None:
+    calls: list[str] = []
+
+    def slow() -> None:
+        calls.append("s")
+        time.sleep(0.02)
+
+    budget = Budget(warmup_s=0.001, measure_s=0.04, min_repeats=1, max_repeats=8)
+    quick, rare = measure_times([lambda: calls.append("q"), slow], device="cpu", budget=budget)
+    timed = "".join(calls)[-(quick.repeats + rare.repeats) :]
+    assert timed.count("s") == rare.repeats
+    assert timed.count("q") == quick.repeats
+    assert timed.endswith("qs")
+
+
+def test_nothing_to_time_takes_no_time() -> None:
+    assert measure_times([], device="cpu", budget=Budget()) == []
 
 
 def test_the_machine_is_described_without_its_name_or_paths() -> None:

@@ -104,13 +104,14 @@ def test_what_does_not_fit_is_skipped_with_the_sizes() -> None:
 
 def row_of(*, origin: Literal["vilseg", "peer"], build: Callable[[], LossFunction]) -> Row:
     """The row of a contender of our own making."""
-    return losses.measure(
-        Contender("made up", origin, build),
+    [row] = losses.measure(
+        [Contender("made up", origin, build)],
         InfoNCE(3, 2, torch.float32),
         work="forward",
         options=TINY,
         limits=Limits(copy_bytes_per_s=1.0, matrix_flop_per_s={"float32": 1.0}),
     )
+    return row
 
 
 def test_a_loss_that_is_not_a_number_is_a_reason() -> None:
