@@ -112,7 +112,7 @@ QUICK = Sweep((1, 2), (3, 5), (8, 24), (4, 16), 2, 5, 24, 16, side=4)
 # 768 images of 14 x 14 pixels are 150,528 pixels: the batch of one process at paper scale.
 SWEEPS: dict[Device, Sweep] = {
     "cpu": Sweep(
-        (16, 128, 768), (8, 25, 64, 128, 512), (256, 1024, 4096), (128, 512, 1024),
+        (16, 128, 768), (8, 25, 64, 128, 512), (256, 1024, 4096, 8192), (128, 512, 1024),
         base_images=128, base_clusters=25, base_pairs=1024, base_dim=512,
     ),
     "cuda": Sweep(
