@@ -1,0 +1,1 @@
+"""Measurements of vilseg beside its peers; benchmarks/README.md is their contract."""

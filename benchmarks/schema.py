@@ -1,0 +1,156 @@
+"""What a result file holds; a file that lacks a field, or has one too many, is refused."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+Device = Literal["cpu", "cuda"]
+Work = Literal["forward", "forward_backward"]
+
+_PATH = re.compile(r"(?<![\w/<])(?:~|[A-Za-z]:)?[/\\]\w[\w.-]*[/\\][^\s'\"]*")
+
+
+def without_paths(text: str) -> str:
+    """`text` with each absolute path replaced by `<path>`."""
+    return _PATH.sub("<path>", text)
+
+
+def _check_no_path(text: str) -> str:
+    if found := _PATH.search(text):
+        raise ValueError(
+            f"expected no path of the machine that measured, came {found.group()!r}; "
+            "result files are public, so leave it out"
+        )
+    return text
+
+
+Text = Annotated[str, AfterValidator(_check_no_path)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Timing(_Strict):
+    """Seconds of one call: median, 20th and 80th percentile over `repeats` calls."""
+
+    median_s: PositiveFloat
+    p20_s: PositiveFloat
+    p80_s: PositiveFloat
+    repeats: PositiveInt
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.p20_s <= self.median_s <= self.p80_s:
+            raise ValueError(
+                "p20_s, median_s, p80_s: expected ascending percentiles, came "
+                f"{self.p20_s}, {self.median_s}, {self.p80_s}; measure again"
+            )
+        return self
+
+
+class Limits(_Strict):
+    """What the device did in the same run: copying (bytes read and written), multiplying."""
+
+    copy_bytes_per_s: PositiveFloat
+    matrix_flop_per_s: dict[str, PositiveFloat]
+
+
+class Environment(_Strict):
+    """Where it was measured."""
+
+    device: Device
+    device_name: Text
+    cpu_name: Text
+    system: Text
+    threads: PositiveInt
+    float32_matmul_precision: str
+    versions: dict[str, Text]
+
+
+class Settings(_Strict):
+    """How it was measured."""
+
+    seed: int
+    quick: bool
+    warmup_s: float
+    measure_s: float
+    min_repeats: PositiveInt
+    max_repeats: PositiveInt
+
+
+class Row(_Strict):
+    """One implementation on one problem: measured, or skipped with the reason.
+
+    `least_bytes` and `least_flop` are the work that no implementation can avoid, the same for all
+    of a problem; `roofline_fraction` is the time the measured limits allow for it, over the median.
+    """
+
+    loss: str
+    implementation: str
+    origin: Literal["vilseg", "peer"]
+    dtype: str
+    work: Work
+    sizes: dict[str, PositiveInt]
+    least_bytes: PositiveInt
+    least_flop: PositiveInt
+    timing: Timing | None
+    peak_extra_bytes: NonNegativeInt | None
+    roofline_fraction: PositiveFloat | None
+    value: FiniteFloat | None
+    comparable: bool
+    skipped: Text | None
+
+    @model_validator(mode="after")
+    def _measured_or_skipped(self) -> Self:
+        found = (self.timing, self.peak_extra_bytes, self.roofline_fraction, self.value)
+        present = [item is not None for item in found]
+        if (self.skipped is None and not all(present)) or (self.skipped and any(present)):
+            raise ValueError(
+                "timing, peak_extra_bytes, roofline_fraction, value: expected all of them in a "
+                f"measured row and none in a skipped one, came {found} with "
+                f"skipped={self.skipped!r}; give the numbers or the reason"
+            )
+        return self
+
+
+class Result(_Strict):
+    """One run of one suite on one machine."""
+
+    schema_version: Literal[1]
+    suite: str
+    vilseg_version: str
+    revision: str | None
+    created: datetime
+    note: Text
+    environment: Environment
+    settings: Settings
+    limits: Limits
+    rows: tuple[Row, ...]
+
+
+def result_name(suite: str, environment: Environment) -> str:
+    """The file name of a committed result: <suite>--<machine>--<device>.json."""
+    machine = re.sub(r"[^a-z0-9]+", "-", environment.device_name.lower()).strip("-")
+    return f"{suite}--{machine}--{environment.device}.json"
+
+
+def read_result(path: Path) -> Result:
+    """Read and validate a result file.
+
+    Raises:
+        ValueError: the file is not a result; the message names the field.
+    """
+    return Result.model_validate_json(path.read_text(encoding="utf-8"))

@@ -1,0 +1,26 @@
+"""The benchmarks stand on vilseg_core and a few libraries; peers are loaded by name, if at all."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+ALLOWED = {"benchmarks", "vilseg_core", "torch", "numpy", "rich", "matplotlib", "pydantic"}
+
+
+def imported(source: str) -> set[str]:
+    """The top-level name of every module that an import statement names."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_import_nothing_above_core(path: Path) -> None:
+    assert imported(path.read_text("utf-8")) - set(sys.stdlib_module_names) <= ALLOWED
