@@ -10,10 +10,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vilseg_core import LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
 from vilseg_core.functional import sinkhorn_log_assignment
+from vilseg_core.ops import Implementation
 
 LOSSES = (
     "info_nce",
     "info_nce_one_way",
+    "info_nce_chunked",
     "information",
     "information_masked",
     "prototypes_sinkhorn",
@@ -43,11 +45,15 @@ class Towers(nn.Module):
         return loss
 
 
+def implementation(name: str) -> Implementation:
+    return "chunked" if name.endswith("chunked") else "reference"
+
+
 def build(name: str, *, group: dist.ProcessGroup | None) -> nn.Module:
     kind, _, option = name.partition("_")
     if name.startswith("info_nce"):
         direction: Any = "image_to_text" if name.endswith("one_way") else "both"
-        return SymmetricInfoNCE(0.3, direction=direction, group=group)
+        return SymmetricInfoNCE(0.3, direction=direction, group=group, impl=implementation(name))
     if kind == "information":
         return MutualInformationLoss(entropy_weight=1.2, symmetric=option == "masked", group=group)
     targets: Any = option

@@ -13,6 +13,10 @@ Case = tuple[Callable[..., Tensor], list[tuple[int, ...]]]
 
 CASES: dict[str, Case] = {
     "info_nce": (partial(functional.symmetric_info_nce, logit_scale=10.0), [(5, 8), (5, 8)]),
+    "info_nce_chunked": (
+        partial(functional.symmetric_info_nce, logit_scale=10.0, impl="chunked"),
+        [(5, 8), (5, 8)],
+    ),
     "joint": (functional.joint_matrix, [(2, 3, 4, 5), (2, 3, 4, 5)]),
     "information": (functional.mutual_information, [(4, 4)]),
     "information_loss": (

@@ -210,8 +210,8 @@ def test_refused_inputs() -> None:
         loss.update(torch.ones(3, 5))
     with pytest.raises(ValueError, match=r"global_logits: .* \(n, 6\), came \(2, 3, 6\); pass"):
         loss.update(torch.ones(2, 3, 6))
-    with pytest.raises(ValueError, match=r"impl: .* came 'chunked'"):
-        MutualInformationLoss(impl="chunked")
+    with pytest.raises(ValueError, match=r"impl: .* came 'triton'"):
+        MutualInformationLoss(impl="triton")
 
 
 def test_options_are_shown() -> None:

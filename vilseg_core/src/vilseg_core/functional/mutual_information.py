@@ -16,7 +16,7 @@ from torch import Tensor
 from vilseg_core._numerics import at_least_float32, check_floating, without_autocast
 from vilseg_core.distributed import ProcessGroup, sum_over_group
 from vilseg_core.functional._pixels import check_logits, pixel_rows, pixel_weights
-from vilseg_core.ops import Implementation, choose_implementation
+from vilseg_core.ops import Implementation, check_implementation
 
 
 class _Joint(NamedTuple):
@@ -67,7 +67,7 @@ def joint_matrix(
     Raises:
         ValueError: shapes, dtypes, `channel_dim` or `impl` are not as above.
     """
-    choose_implementation(impl)
+    check_implementation(impl, function="information")
     return _joint(logits_a, logits_b, channel_dim=channel_dim, mask=mask, group=group).matrix()
 
 
@@ -123,7 +123,7 @@ def mutual_information_loss(
     the covariance: sum of p q ((1 + x) ln(1 + x) - x) with x = D / (p q). No term of this sum is
     negative, so a small information keeps its digits, and so does its gradient.
     """
-    choose_implementation(impl)
+    check_implementation(impl, function="information")
     _check_entropy_weight(entropy_weight)
     joint = _joint(logits_a, logits_b, channel_dim=channel_dim, mask=mask, group=group)
     if symmetric:
