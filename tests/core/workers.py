@@ -18,6 +18,7 @@ LOSSES = (
     "info_nce_chunked",
     "information",
     "information_masked",
+    "information_masked_chunked",
     "prototypes_sinkhorn",
     "prototypes_center",
     "prototypes_none",
@@ -40,7 +41,7 @@ class Towers(nn.Module):
         a, b = self.first(first), self.second(second)
         if self.name.startswith("prototypes"):
             a = torch.stack([a, a.flip(1)])
-        extra = (mask,) if self.name == "information_masked" else ()
+        extra = (mask,) if self.name.startswith("information_masked") else ()
         loss: Tensor = self.loss(a, b, *extra)
         return loss
 
@@ -55,7 +56,12 @@ def build(name: str, *, group: dist.ProcessGroup | None) -> nn.Module:
         direction: Any = "image_to_text" if name.endswith("one_way") else "both"
         return SymmetricInfoNCE(0.3, direction=direction, group=group, impl=implementation(name))
     if kind == "information":
-        return MutualInformationLoss(entropy_weight=1.2, symmetric=option == "masked", group=group)
+        return MutualInformationLoss(
+            entropy_weight=1.2,
+            symmetric=option == "masked",
+            group=group,
+            impl=implementation(name),
+        )
     targets: Any = option
     loss = LocalToGlobalLoss(
         5,

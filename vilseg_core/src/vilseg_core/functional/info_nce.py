@@ -74,7 +74,10 @@ def symmetric_info_nce(
             scale = logit_scale.to(dtype)
         else:
             scale = image.new_full((), logit_scale)
-        if choose_implementation(impl, function="info_nce", size=image.shape[0]) == "chunked":
+        chosen = choose_implementation(
+            impl, function="info_nce", size=image.shape[0], device=image.device
+        )
+        if chosen == "chunked":
             rows, columns = direction != "text_to_image", direction != "image_to_text"
             return contrast(image, text, scale, rows=rows, columns=columns)
         cosines = F.normalize(image, dim=1) @ F.normalize(text, dim=1).T

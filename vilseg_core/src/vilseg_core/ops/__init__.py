@@ -1,6 +1,7 @@
 """Which implementation of a function runs, and the implementations that are not plain autograd."""
 
 from vilseg_core.ops.chunked_contrast import contrast
+from vilseg_core.ops.chunked_moments import moments
 from vilseg_core.ops.dispatch import (
     IMPLEMENTATIONS,
     Implementation,
@@ -14,4 +15,5 @@ __all__ = [
     "check_implementation",
     "choose_implementation",
     "contrast",
+    "moments",
 ]
