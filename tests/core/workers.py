@@ -10,12 +10,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vilseg_core import LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
 from vilseg_core.functional import sinkhorn_log_assignment
+from vilseg_core.ops import Implementation
 
 LOSSES = (
     "info_nce",
     "info_nce_one_way",
+    "info_nce_chunked",
     "information",
     "information_masked",
+    "information_masked_chunked",
     "prototypes_sinkhorn",
     "prototypes_center",
     "prototypes_none",
@@ -38,18 +41,27 @@ class Towers(nn.Module):
         a, b = self.first(first), self.second(second)
         if self.name.startswith("prototypes"):
             a = torch.stack([a, a.flip(1)])
-        extra = (mask,) if self.name == "information_masked" else ()
+        extra = (mask,) if self.name.startswith("information_masked") else ()
         loss: Tensor = self.loss(a, b, *extra)
         return loss
+
+
+def implementation(name: str) -> Implementation:
+    return "chunked" if name.endswith("chunked") else "reference"
 
 
 def build(name: str, *, group: dist.ProcessGroup | None) -> nn.Module:
     kind, _, option = name.partition("_")
     if name.startswith("info_nce"):
         direction: Any = "image_to_text" if name.endswith("one_way") else "both"
-        return SymmetricInfoNCE(0.3, direction=direction, group=group)
+        return SymmetricInfoNCE(0.3, direction=direction, group=group, impl=implementation(name))
     if kind == "information":
-        return MutualInformationLoss(entropy_weight=1.2, symmetric=option == "masked", group=group)
+        return MutualInformationLoss(
+            entropy_weight=1.2,
+            symmetric=option == "masked",
+            group=group,
+            impl=implementation(name),
+        )
     targets: Any = option
     loss = LocalToGlobalLoss(
         5,

@@ -13,10 +13,22 @@ Case = tuple[Callable[..., Tensor], list[tuple[int, ...]]]
 
 CASES: dict[str, Case] = {
     "info_nce": (partial(functional.symmetric_info_nce, logit_scale=10.0), [(5, 8), (5, 8)]),
+    "info_nce_chunked": (
+        partial(functional.symmetric_info_nce, logit_scale=10.0, impl="chunked"),
+        [(5, 8), (5, 8)],
+    ),
     "joint": (functional.joint_matrix, [(2, 3, 4, 5), (2, 3, 4, 5)]),
+    "joint_chunked": (
+        partial(functional.joint_matrix, impl="chunked"),
+        [(2, 3, 4, 5), (2, 3, 4, 5)],
+    ),
     "information": (functional.mutual_information, [(4, 4)]),
     "information_loss": (
         partial(functional.mutual_information_loss, entropy_weight=1.2, symmetric=True),
+        [(2, 3, 4, 5), (2, 3, 4, 5)],
+    ),
+    "information_loss_chunked": (
+        partial(functional.mutual_information_loss, impl="chunked"),
         [(2, 3, 4, 5), (2, 3, 4, 5)],
     ),
     "local_to_global": (

@@ -16,7 +16,12 @@ from torch import Tensor
 from vilseg_core._numerics import at_least_float32, check_floating, without_autocast
 from vilseg_core.distributed import ProcessGroup, sum_over_group
 from vilseg_core.functional._pixels import check_logits, pixel_rows, pixel_weights
-from vilseg_core.ops import Implementation, choose_implementation
+from vilseg_core.ops import (
+    Implementation,
+    check_implementation,
+    choose_implementation,
+    moments,
+)
 
 
 class _Joint(NamedTuple):
@@ -59,7 +64,8 @@ def joint_matrix(
         mask: one weight >= 0 a pixel, bool or number: the shape of the logits without the channel
             dimension, or with it at size 1. Logits of masked pixels must still be finite.
         group: processes whose pixels are joined; None means this process alone.
-        impl: which implementation runs.
+        impl: `"reference"` holds all assignments at once; `"chunked"` a block of pixels at a time,
+            twice, and has gradients of first order only; `"auto"` is the faster for this many.
 
     Returns:
         (c, c), sums to 1; float32, or float64 where an input is.
@@ -67,8 +73,8 @@ def joint_matrix(
     Raises:
         ValueError: shapes, dtypes, `channel_dim` or `impl` are not as above.
     """
-    choose_implementation(impl)
-    return _joint(logits_a, logits_b, channel_dim=channel_dim, mask=mask, group=group).matrix()
+    joint = _joint(logits_a, logits_b, channel_dim=channel_dim, mask=mask, group=group, impl=impl)
+    return joint.matrix()
 
 
 def mutual_information(
@@ -123,9 +129,8 @@ def mutual_information_loss(
     the covariance: sum of p q ((1 + x) ln(1 + x) - x) with x = D / (p q). No term of this sum is
     negative, so a small information keeps its digits, and so does its gradient.
     """
-    choose_implementation(impl)
     check_entropy_weight(entropy_weight)
-    joint = _joint(logits_a, logits_b, channel_dim=channel_dim, mask=mask, group=group)
+    joint = _joint(logits_a, logits_b, channel_dim=channel_dim, mask=mask, group=group, impl=impl)
     if symmetric:
         joint = joint.symmetric()
     information = _information(joint)
@@ -142,34 +147,78 @@ def _joint(
     channel_dim: int,
     mask: Tensor | None,
     group: ProcessGroup | None,
+    impl: Implementation,
 ) -> _Joint:
+    check_implementation(impl, function="information")
     dim = check_logits(logits_a, logits_b, channel_dim=channel_dim)
     weights = None if mask is None else pixel_weights(mask, logits_a, dim=dim)
     dtype = at_least_float32(logits_a, logits_b)
+    if weights is not None:
+        weights = weights.to(dtype)
+    pixels = logits_a.numel() // logits_a.shape[dim]
     with without_autocast(logits_a):
-        a = pixel_rows(logits_a, dim=dim).to(dtype).softmax(1)
-        b = pixel_rows(logits_b, dim=dim).to(dtype).softmax(1)
-        if weights is None:
-            weighted_a, weighted_b = a, b
-            mass = a.new_full((1,), a.shape[0])
-        else:
-            weights = weights.to(dtype)
-            weighted_a, weighted_b = a * weights, b * weights
-            mass = weights.sum().reshape(1)
-        sums = sum_over_group(torch.cat([weighted_a.sum(0), weighted_b.sum(0), mass]), group)
-        clusters = a.shape[1]
-        mass = sums[-1]
-        some = mass > 0
-        mass = torch.where(some, mass, 1.0)
-        shares = torch.where(some, sums[:-1] / mass, 1.0 / clusters)
-        rows, columns = shares[:clusters], shares[clusters:]
-        # The centre's own gradient is 0 in total. Over a group only the total is: each rank's part
-        # of it is not, so it must not be sent on.
-        centres = (rows, columns) if group is None else (rows.detach(), columns.detach())
-        centred_a, centred_b = a - centres[0], b - centres[1]
-        if weights is not None:
-            centred_a = centred_a * weights
-        return _Joint(rows, columns, sum_over_group(centred_a.T @ centred_b, group) / mass)
+        chosen = choose_implementation(
+            impl, function="information", size=pixels, device=logits_a.device
+        )
+        if chosen == "chunked":
+            return _chunked_joint(logits_a, logits_b, weights, dim=dim, group=group)
+        return _reference_joint(logits_a, logits_b, weights, dim=dim, group=group)
+
+
+def _chunked_joint(
+    logits_a: Tensor,
+    logits_b: Tensor,
+    weights: Tensor | None,
+    *,
+    dim: int,
+    group: ProcessGroup | None,
+) -> _Joint:
+    # float64, in which the covariance may be had by subtraction; one message over a group.
+    total = sum_over_group(moments(logits_a, logits_b, channel_dim=dim, weights=weights), group)
+    mass = total[-1, -1]
+    some = mass > 0
+    means = total / torch.where(some, mass, 1.0)
+    products, rows, columns = means[:-1, :-1], means[:-1, -1], means[-1, :-1]
+    uniform = 1.0 / rows.shape[0]
+    parts = (
+        torch.where(some, rows, uniform),
+        torch.where(some, columns, uniform),
+        products - torch.outer(rows, columns),
+    )
+    return _Joint(*(part.to(at_least_float32(logits_a, logits_b)) for part in parts))
+
+
+def _reference_joint(
+    logits_a: Tensor,
+    logits_b: Tensor,
+    weights: Tensor | None,
+    *,
+    dim: int,
+    group: ProcessGroup | None,
+) -> _Joint:
+    dtype = at_least_float32(logits_a, logits_b)
+    a = pixel_rows(logits_a, dim=dim).to(dtype).softmax(1)
+    b = pixel_rows(logits_b, dim=dim).to(dtype).softmax(1)
+    if weights is None:
+        weighted_a, weighted_b = a, b
+        mass = a.new_full((1,), a.shape[0])
+    else:
+        weighted_a, weighted_b = a * weights, b * weights
+        mass = weights.sum().reshape(1)
+    sums = sum_over_group(torch.cat([weighted_a.sum(0), weighted_b.sum(0), mass]), group)
+    clusters = a.shape[1]
+    mass = sums[-1]
+    some = mass > 0
+    mass = torch.where(some, mass, 1.0)
+    shares = torch.where(some, sums[:-1] / mass, 1.0 / clusters)
+    rows, columns = shares[:clusters], shares[clusters:]
+    # The centre's own gradient is 0 in total. Over a group only the total is: each rank's part
+    # of it is not, so it must not be sent on.
+    centres = (rows, columns) if group is None else (rows.detach(), columns.detach())
+    centred_a, centred_b = a - centres[0], b - centres[1]
+    if weights is not None:
+        centred_a = centred_a * weights
+    return _Joint(rows, columns, sum_over_group(centred_a.T @ centred_b, group) / mass)
 
 
 def _information(joint: _Joint) -> Tensor:

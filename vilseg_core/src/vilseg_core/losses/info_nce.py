@@ -10,7 +10,7 @@ from vilseg_core._numerics import at_least_float32, check_choice, check_positive
 from vilseg_core.distributed import ProcessGroup
 from vilseg_core.functional import symmetric_info_nce
 from vilseg_core.functional.info_nce import DIRECTIONS, Direction
-from vilseg_core.ops import Implementation, choose_implementation
+from vilseg_core.ops import Implementation, check_implementation
 
 
 class SymmetricInfoNCE(nn.Module):
@@ -54,7 +54,7 @@ class SymmetricInfoNCE(nn.Module):
                 f"{temperature!r}; raise the temperature or max_scale."
             )
         check_choice("direction", direction, DIRECTIONS)
-        choose_implementation(impl)
+        check_implementation(impl, function="info_nce")
         logit_scale = torch.tensor(-math.log(temperature))
         if learnable:
             self.logit_scale = nn.Parameter(logit_scale)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from vilseg_core.distributed import ProcessGroup
 from vilseg_core.functional import mutual_information_loss
 from vilseg_core.functional.mutual_information import check_entropy_weight
-from vilseg_core.ops import Implementation, choose_implementation
+from vilseg_core.ops import Implementation, check_implementation
 
 
 class MutualInformationLoss(nn.Module):
@@ -34,7 +34,7 @@ class MutualInformationLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_entropy_weight(entropy_weight)
-        choose_implementation(impl)
+        check_implementation(impl, function="information")
         self.channel_dim = channel_dim
         self.entropy_weight = entropy_weight
         self.symmetric = symmetric
