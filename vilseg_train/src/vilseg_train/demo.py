@@ -8,7 +8,7 @@ from rich.console import Console
 from vilseg_data import WorldLabelled
 from vilseg_eval.report import collect_examples, html_page, write_page
 from vilseg_train.config import load_config
-from vilseg_train.evaluation import build_segmenter, score
+from vilseg_train.evaluation import build_segmenter, eval_folder, score
 from vilseg_train.progress import say
 from vilseg_train.run import open_run
 from vilseg_train.tables import demo_table
@@ -58,7 +58,7 @@ def run_demo(
     results = {}
     for name, title in _TITLES.items():
         result = score(segmenters[title], dataset, split=split, console=console)
-        result.save(out / "eval" / ("world" if name == "vilseg" else f"world-{name}"))
+        result.save(eval_folder(out, data=dataset.name, segmenter=name))
         results[title] = result.results
     page = html_page(
         results,

@@ -58,8 +58,7 @@ def evaluate_folder(
         raise ValueError(
             f"--segmenter: expected one of {', '.join(SEGMENTERS)}, came {segmenter!r}"
         )
-    suffix = "" if segmenter == "vilseg" else f"-{segmenter}"
-    target = out or folder / "eval" / f"{data}{suffix}"
+    target = out or eval_folder(folder, data=data, segmenter=segmenter)
     check_target(target)
     dataset = build_labelled(data, root=root, split=split, count=count)
     if isinstance(dataset, VocSegmentation):
@@ -85,6 +84,11 @@ def evaluate_folder(
         console.print(table)
     say(console, f"written to {target}")
     return result
+
+
+def eval_folder(folder: Path, *, data: str, segmenter: str) -> Path:
+    """Where the scores of a run on `data` go unless the user says otherwise."""
+    return folder / "eval" / (data if segmenter == "vilseg" else f"{data}-{segmenter}")
 
 
 def build_segmenter(
