@@ -4,12 +4,17 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-from hypothesis import settings
-
 # Before torch is imported. The tests' operations are small: a second thread gains them nothing, and
 # a thread that lost its core to another process holds up every one of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+from hypothesis import settings
+
+# Before a kernel is defined. Without a GPU kernels run in Triton's interpreter, on the CPU.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 settings.register_profile("vilseg", deadline=None, print_blob=True)
 settings.load_profile("vilseg")

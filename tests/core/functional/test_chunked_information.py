@@ -122,5 +122,7 @@ def test_auto_takes_the_blocks_for_many_pixels_alone() -> None:
 @pytest.mark.parametrize(("device", "chosen"), [("cpu", "chunked"), ("mps", "reference")])
 def test_auto_keeps_to_the_reference_where_there_is_no_float64(device: str, chosen: str) -> None:
     place = torch.device(device)
-    found = choose_implementation("auto", function="information", size=10**6, device=place)
+    found = choose_implementation(
+        "auto", function="information", size=10**6, device=place, dtype=torch.float32
+    )
     assert found == chosen

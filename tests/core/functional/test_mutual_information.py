@@ -254,7 +254,7 @@ GRID = torch.zeros(2, 3, 4, 4)
             {"mask": torch.ones(2, 4)},
             r"mask: .* \(2, 4, 4\) or \(2, 1, 4, 4\), came \(2, 4\)",
         ),
-        ({"impl": "triton"}, r"impl: .* came 'triton'"),
+        ({"impl": "fast"}, r"impl: expected one of 'auto', .* came 'fast'"),
         ({"entropy_weight": math.inf}, r"entropy_weight: expected a finite number, came inf"),
     ],
 )

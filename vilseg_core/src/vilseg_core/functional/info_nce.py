@@ -64,7 +64,7 @@ def symmetric_info_nce(
     _check_pairs(image, text)
     _check_scale(logit_scale)
     check_choice("direction", direction, DIRECTIONS)
-    check_implementation(impl, function="info_nce")
+    check_implementation(impl)
     dtype = at_least_float32(image, text)
     with without_autocast(image):
         image, text = image.to(dtype), text.to(dtype)
@@ -75,7 +75,7 @@ def symmetric_info_nce(
         else:
             scale = image.new_full((), logit_scale)
         chosen = choose_implementation(
-            impl, function="info_nce", size=image.shape[0], device=image.device
+            impl, function="info_nce", size=image.shape[0], device=image.device, dtype=dtype
         )
         if chosen == "chunked":
             rows, columns = direction != "text_to_image", direction != "image_to_text"

@@ -149,7 +149,7 @@ def _joint(
     group: ProcessGroup | None,
     impl: Implementation,
 ) -> _Joint:
-    check_implementation(impl, function="information")
+    check_implementation(impl)
     dim = check_logits(logits_a, logits_b, channel_dim=channel_dim)
     weights = None if mask is None else pixel_weights(mask, logits_a, dim=dim)
     dtype = at_least_float32(logits_a, logits_b)
@@ -158,7 +158,7 @@ def _joint(
     pixels = logits_a.numel() // logits_a.shape[dim]
     with without_autocast(logits_a):
         chosen = choose_implementation(
-            impl, function="information", size=pixels, device=logits_a.device
+            impl, function="information", size=pixels, device=logits_a.device, dtype=dtype
         )
         if chosen == "chunked":
             return _chunked_joint(logits_a, logits_b, weights, dim=dim, group=group)

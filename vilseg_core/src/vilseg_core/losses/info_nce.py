@@ -54,7 +54,7 @@ class SymmetricInfoNCE(nn.Module):
                 f"{temperature!r}; raise the temperature or max_scale."
             )
         check_choice("direction", direction, DIRECTIONS)
-        check_implementation(impl, function="info_nce")
+        check_implementation(impl)
         logit_scale = torch.tensor(-math.log(temperature))
         if learnable:
             self.logit_scale = nn.Parameter(logit_scale)

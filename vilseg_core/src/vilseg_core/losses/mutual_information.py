@@ -34,7 +34,7 @@ class MutualInformationLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_entropy_weight(entropy_weight)
-        check_implementation(impl, function="information")
+        check_implementation(impl)
         self.channel_dim = channel_dim
         self.entropy_weight = entropy_weight
         self.symmetric = symmetric
