@@ -8,14 +8,31 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vilseg_core import LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
+from vilseg_core import (
+    LocalToGlobalLoss,
+    MutualInformationLoss,
+    SigmoidContrastiveLoss,
+    SymmetricInfoNCE,
+)
 from vilseg_core.functional import sinkhorn_log_assignment
 from vilseg_core.ops import Implementation
 
 LOSSES = (
     "info_nce",
-    "info_nce_one_way",
     "info_nce_chunked",
+    "info_nce_one_way",
+    "info_nce_one_way_chunked",
+    "info_nce_ids",
+    "info_nce_valid",
+    "info_nce_smoothing",
+    "info_nce_negatives",
+    "info_nce_ids_valid_smoothing_negatives",
+    "info_nce_ids_valid_smoothing_negatives_chunked",
+    "info_nce_one_way_ids_valid_smoothing_negatives",
+    "sigmoid",
+    "sigmoid_chunked",
+    "sigmoid_ids_valid",
+    "sigmoid_ids_valid_chunked",
     "information",
     "information_masked",
     "information_masked_chunked",
@@ -42,8 +59,21 @@ class Towers(nn.Module):
         if self.name.startswith("prototypes"):
             a = torch.stack([a, a.flip(1)])
         extra = (mask,) if self.name.startswith("information_masked") else ()
-        loss: Tensor = self.loss(a, b, *extra)
+        loss: Tensor = self.loss(a, b, *extra, **self.options(first, second, mask))
         return loss
+
+    def options(self, first: Tensor, second: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Of the contrastive losses; the negatives go through the towers as well."""
+        options = {}
+        if "ids" in self.name:
+            # Shared within a rank and across ranks.
+            options["ids"] = (mask * 4).long() % 3
+        if "valid" in self.name:
+            options["valid"] = mask > 0.3
+        if "negatives" in self.name:
+            options["image_negatives"] = self.first(second)
+            options["text_negatives"] = self.second(torch.cat([first, second]))
+        return options
 
 
 def implementation(name: str) -> Implementation:
@@ -53,8 +83,16 @@ def implementation(name: str) -> Implementation:
 def build(name: str, *, group: dist.ProcessGroup | None) -> nn.Module:
     kind, _, option = name.partition("_")
     if name.startswith("info_nce"):
-        direction: Any = "image_to_text" if name.endswith("one_way") else "both"
-        return SymmetricInfoNCE(0.3, direction=direction, group=group, impl=implementation(name))
+        direction: Any = "text_to_image" if "one_way" in name else "both"
+        return SymmetricInfoNCE(
+            0.3,
+            direction=direction,
+            label_smoothing=0.2 if "smoothing" in name else 0.0,
+            group=group,
+            impl=implementation(name),
+        )
+    if kind == "sigmoid":
+        return SigmoidContrastiveLoss(0.3, bias=-1.0, group=group, impl=implementation(name))
     if kind == "information":
         return MutualInformationLoss(
             entropy_weight=1.2,

@@ -5,7 +5,12 @@ Importing this package needs torch alone; `vilseg_core.models` needs the extra `
 
 from vilseg_core import functional
 from vilseg_core.layers import ClusteringHead
-from vilseg_core.losses import LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
+from vilseg_core.losses import (
+    LocalToGlobalLoss,
+    MutualInformationLoss,
+    SigmoidContrastiveLoss,
+    SymmetricInfoNCE,
+)
 
 __version__ = "0.1.0"
 
@@ -13,6 +18,7 @@ __all__ = [
     "ClusteringHead",
     "LocalToGlobalLoss",
     "MutualInformationLoss",
+    "SigmoidContrastiveLoss",
     "SymmetricInfoNCE",
     "__version__",
     "functional",

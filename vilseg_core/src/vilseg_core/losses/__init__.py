@@ -3,5 +3,11 @@
 from vilseg_core.losses.info_nce import SymmetricInfoNCE
 from vilseg_core.losses.local_to_global import LocalToGlobalLoss
 from vilseg_core.losses.mutual_information import MutualInformationLoss
+from vilseg_core.losses.sigmoid_contrastive import SigmoidContrastiveLoss
 
-__all__ = ["LocalToGlobalLoss", "MutualInformationLoss", "SymmetricInfoNCE"]
+__all__ = [
+    "LocalToGlobalLoss",
+    "MutualInformationLoss",
+    "SigmoidContrastiveLoss",
+    "SymmetricInfoNCE",
+]
