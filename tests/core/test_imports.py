@@ -31,6 +31,7 @@ def test_promised_names() -> None:
         "ClusteringHead",
         "LocalToGlobalLoss",
         "MutualInformationLoss",
+        "SigmoidContrastiveLoss",
         "SymmetricInfoNCE",
         "__version__",
         "functional",

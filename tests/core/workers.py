@@ -1,5 +1,6 @@
 """What each process of the distributed tests runs; a module of its own, to be spawned."""
 
+import contextlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,9 @@ from vilseg_core import (
     MutualInformationLoss,
     SigmoidContrastiveLoss,
     SymmetricInfoNCE,
+    distributed,
 )
+from vilseg_core.distributed import rows_of_ranks
 from vilseg_core.functional import sinkhorn_log_assignment
 from vilseg_core.ops import Implementation
 
@@ -143,12 +146,37 @@ def measure(
     return found
 
 
-def statistics(rows: Tensor, *, group: dist.ProcessGroup | None) -> dict[str, Tensor]:
-    """What carries no gradient: Sinkhorn's assignment and the centre after an update."""
+def statistics(
+    rows: Tensor, others: Tensor, mask: Tensor, *, group: dist.ProcessGroup | None
+) -> dict[str, Tensor]:
+    """What carries no gradient: Sinkhorn's assignment, the centre after an update, accuracies."""
     loss = LocalToGlobalLoss(4, targets="center", center_momentum=0.5, group=group).double()
     loss.update(rows)
     assignment = sinkhorn_log_assignment(rows, temperature=0.3, group=group)
-    return {"center": loss.center, "assignment": assignment}
+    found = {"center": loss.center, "assignment": assignment}
+    every_option = {
+        "ids": (mask * 4).long() % 3,
+        "valid": mask > 0.3,
+        "image_negatives": others.flip(1),
+        "text_negatives": rows.flip(1),
+    }
+    for name, options in (("plain", {}), ("options", every_option)):
+        for impl in ("reference", "chunked"):
+            contrast = SymmetricInfoNCE(direction="text_to_image", group=group, impl=impl)
+            statistics = contrast(rows, others, **options, return_statistics=True)[1]
+            found[f"contrast_{name}_{impl}"] = torch.stack(list(statistics))
+    return found
+
+
+def scattered(count: int, *, group: dist.ProcessGroup) -> dict[str, Tensor]:
+    """The backward pass of shared rows by way of each collective; every rank's part differs."""
+    ranks = rows_of_ranks(torch.ones(count, 2), group)
+    joined = torch.arange(2.0 * ranks.total).reshape(-1, 2) * 10 ** dist.get_rank(group)
+    found = {"reduced": distributed._sum_to_owners(joined, group, ranks)}
+    with contextlib.suppress(RuntimeError):
+        # Not in gloo of every torch.
+        found["scattered"] = distributed._reduce_scatter(joined, group, ranks)
+    return found
 
 
 def refusal(outsiders: dist.ProcessGroup) -> str:
@@ -171,7 +199,8 @@ def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
     first, second, mask = (x[part] for x in batch(sum(sizes)))
     group = dist.group.WORLD
     found = {name: measure(name, (first, second, mask), group=group) for name in LOSSES}
-    found["statistics"] = statistics(first, group=group)
+    found["statistics"] = statistics(first, second, mask, group=group)
+    found["scattered"] = scattered(sizes[rank], group=cast(dist.ProcessGroup, group))
     first_alone = dist.new_group([0])
     if rank > 0:
         text = refusal(cast(dist.ProcessGroup, first_alone))

@@ -196,10 +196,14 @@ def _gather(rows: Tensor, group: ProcessGroup, ranks: RowsOfRanks) -> Tensor:
 def _sum_to_owners(joined: Tensor, group: ProcessGroup, ranks: RowsOfRanks) -> Tensor:
     """Sum over the group of (sum of n_r, d); each rank receives its own rows of it."""
     if joined.device.type == "cpu":
-        # gloo scatters no sums before torch 2.7, and where it does it sends as much.
+        # gloo does not scatter sums in every torch from 2.6 on.
         total = joined.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total, group=group)
         return total[ranks.own]
+    return _reduce_scatter(joined, group, ranks)
+
+
+def _reduce_scatter(joined: Tensor, group: ProcessGroup, ranks: RowsOfRanks) -> Tensor:
     longest = max(ranks.counts)
     padded = joined.new_zeros(len(ranks.counts), longest, *joined.shape[1:])
     for place, rows in zip(padded, torch.split(joined, list(ranks.counts)), strict=True):

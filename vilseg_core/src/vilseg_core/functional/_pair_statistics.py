@@ -93,14 +93,14 @@ def _plain(
             pairs.images, pairs.texts, scale, first=first, rows=rows, columns=columns
         )
     scores = reference_scores(pairs.images, pairs.texts, scale)
-    right = _own_partners(pairs)
+    right = scores.diagonal(first)
     # The lowest finite value, not -inf: with a single pair the sum over wrong partners is empty,
     # and the gradient of log-sum-exp over nothing but -inf is not a number.
-    wrong = scores.masked_fill(right, _lowest(scores))
+    wrong = scores.masked_fill(_own_partners(pairs), _lowest(scores))
     return PairStatistics(
         _logsumexp(wrong, dim=1),
         _logsumexp(wrong, dim=0),
-        scores.diagonal(first),
+        right,
         _best(wrong, dim=1),
         _best(wrong, dim=0),
     )
