@@ -25,6 +25,7 @@ LOSSES = (
     "info_nce_chunked",
     "info_nce_one_way",
     "info_nce_one_way_chunked",
+    "info_nce_other_way_chunked",
     "info_nce_ids",
     "info_nce_valid",
     "info_nce_smoothing",
@@ -32,6 +33,7 @@ LOSSES = (
     "info_nce_ids_valid_smoothing_negatives",
     "info_nce_ids_valid_smoothing_negatives_chunked",
     "info_nce_one_way_ids_valid_smoothing_negatives",
+    "info_nce_other_way_ids_valid_smoothing_negatives",
     "sigmoid",
     "sigmoid_chunked",
     "sigmoid_ids_valid",
@@ -86,7 +88,8 @@ def implementation(name: str) -> Implementation:
 def build(name: str, *, group: dist.ProcessGroup | None) -> nn.Module:
     kind, _, option = name.partition("_")
     if name.startswith("info_nce"):
-        direction: Any = "text_to_image" if "one_way" in name else "both"
+        ways = {"one_way": "image_to_text", "other_way": "text_to_image"}
+        direction: Any = next((way for key, way in ways.items() if key in name), "both")
         return SymmetricInfoNCE(
             0.3,
             direction=direction,

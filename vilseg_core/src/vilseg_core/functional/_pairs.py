@@ -67,9 +67,11 @@ def join_pairs(
     valid: Tensor | None = None,
     image_negatives: Tensor | None = None,
     text_negatives: Tensor | None = None,
+    dtype: torch.dtype,
     group: ProcessGroup | None,
 ) -> Pairs:
-    """Everything this rank needs of the other ranks' batches; images stay where they are."""
+    """Everything this rank needs of the other ranks' batches, in `dtype`; images stay put."""
+    image, text = image.to(dtype), text.to(dtype)
     ranks = rows_of_ranks(text, group)
     labels = None
     if not all(option is None for option in (ids, valid, image_negatives, text_negatives)):
@@ -79,9 +81,9 @@ def join_pairs(
         image, text = (x.where(valid[:, None], 0.0) for x in (image, text))
     texts = share_rows(text, group, ranks=ranks)
     if text_negatives is not None:
-        texts = torch.cat([texts, share_rows(text_negatives, group)])
+        texts = torch.cat([texts, share_rows(text_negatives.to(dtype), group)])
     if image_negatives is not None:
-        image = torch.cat([image, image_negatives])
+        image = torch.cat([image, image_negatives.to(dtype)])
     return Pairs(image, texts, ranks, labels, group)
 
 
@@ -114,6 +116,13 @@ def equal_labels(labels: Tensor) -> Tensor:
     """How many entries of (n,) labels equal each of them, itself included: (n,)."""
     ordered = labels.sort().values
     return torch.searchsorted(ordered, labels, right=True) - torch.searchsorted(ordered, labels)
+
+
+def as_scalar(value: float | Tensor, like: Tensor) -> Tensor:
+    """A number as a 0-d tensor beside `like`; nothing is copied to a device but a tensor."""
+    if isinstance(value, Tensor):
+        return value.to(device=like.device, dtype=like.dtype)
+    return like.new_full((), value)
 
 
 def check_pairs(image: Tensor, text: Tensor) -> None:

@@ -14,6 +14,7 @@ from vilseg_core.distributed import ProcessGroup
 from vilseg_core.functional._pair_statistics import Sides, joined_statistics, mean_scores
 from vilseg_core.functional._pairs import (
     Pairs,
+    as_scalar,
     check_negatives,
     check_number,
     check_options,
@@ -168,15 +169,16 @@ def symmetric_info_nce(
     dtype = at_least_float32(*features)
     with without_autocast(image):
         pairs = join_pairs(
-            image.to(dtype),
-            text.to(dtype),
+            image,
+            text,
             ids=ids,
             valid=valid,
-            image_negatives=None if image_negatives is None else image_negatives.to(dtype),
-            text_negatives=None if text_negatives is None else text_negatives.to(dtype),
+            image_negatives=image_negatives,
+            text_negatives=text_negatives,
+            dtype=dtype,
             group=group,
         )
-        scale = torch.as_tensor(logit_scale, dtype=dtype, device=image.device)
+        scale = as_scalar(logit_scale, pairs.images)
         wanted = direction != "text_to_image", direction != "image_to_text"
         sides = joined_statistics(
             pairs,

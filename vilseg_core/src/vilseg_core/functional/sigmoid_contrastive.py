@@ -14,6 +14,7 @@ from vilseg_core.distributed import ProcessGroup, sum_over_group
 from vilseg_core.functional._pair_statistics import partner_masks, reference_scores
 from vilseg_core.functional._pairs import (
     Pairs,
+    as_scalar,
     check_number,
     check_options,
     check_pairs,
@@ -70,9 +71,8 @@ def sigmoid_contrastive_loss(
     check_implementation(impl)
     dtype = at_least_float32(image, text)
     with without_autocast(image):
-        scale = torch.as_tensor(logit_scale, dtype=dtype, device=image.device)
-        bias = torch.as_tensor(logit_bias, dtype=dtype, device=image.device)
-        pairs = join_pairs(image.to(dtype), text.to(dtype), ids=ids, valid=valid, group=group)
+        pairs = join_pairs(image, text, ids=ids, valid=valid, dtype=dtype, group=group)
+        scale, bias = (as_scalar(value, pairs.images) for value in (logit_scale, logit_bias))
         chosen = choose_implementation(
             impl,
             function="sigmoid",
