@@ -28,9 +28,11 @@ def test_importing_the_package_loads_torch_alone() -> None:
 
 def test_promised_names() -> None:
     assert set(vilseg_core.__all__) == {
+        "Centering",
         "ClusteringHead",
         "LocalToGlobalLoss",
         "MutualInformationLoss",
+        "Sinkhorn",
         "SymmetricInfoNCE",
         "__version__",
         "functional",

@@ -5,14 +5,22 @@ Importing this package needs torch alone; `vilseg_core.models` needs the extra `
 
 from vilseg_core import functional
 from vilseg_core.layers import ClusteringHead
-from vilseg_core.losses import LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
+from vilseg_core.losses import (
+    Centering,
+    LocalToGlobalLoss,
+    MutualInformationLoss,
+    Sinkhorn,
+    SymmetricInfoNCE,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Centering",
     "ClusteringHead",
     "LocalToGlobalLoss",
     "MutualInformationLoss",
+    "Sinkhorn",
     "SymmetricInfoNCE",
     "__version__",
     "functional",

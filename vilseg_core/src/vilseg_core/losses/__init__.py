@@ -3,5 +3,13 @@
 from vilseg_core.losses.info_nce import SymmetricInfoNCE
 from vilseg_core.losses.local_to_global import LocalToGlobalLoss
 from vilseg_core.losses.mutual_information import MutualInformationLoss
+from vilseg_core.losses.targets import Centering, Sinkhorn, Targets
 
-__all__ = ["LocalToGlobalLoss", "MutualInformationLoss", "SymmetricInfoNCE"]
+__all__ = [
+    "Centering",
+    "LocalToGlobalLoss",
+    "MutualInformationLoss",
+    "Sinkhorn",
+    "SymmetricInfoNCE",
+    "Targets",
+]
