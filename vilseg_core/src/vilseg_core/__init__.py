@@ -4,6 +4,7 @@ Importing this package needs torch alone; `vilseg_core.models` needs the extra `
 """
 
 from vilseg_core import functional
+from vilseg_core.caching import cached_contrastive_step
 from vilseg_core.layers import ClusteringHead
 from vilseg_core.losses import (
     Centering,
@@ -23,5 +24,6 @@ __all__ = [
     "Sinkhorn",
     "SymmetricInfoNCE",
     "__version__",
+    "cached_contrastive_step",
     "functional",
 ]
