@@ -30,8 +30,10 @@ def test_promised_names() -> None:
     assert set(vilseg_core.__all__) == {
         "Centering",
         "ClusteringHead",
+        "CompositeLoss",
         "LocalToGlobalLoss",
         "MutualInformationLoss",
+        "Part",
         "Sinkhorn",
         "SymmetricInfoNCE",
         "__version__",

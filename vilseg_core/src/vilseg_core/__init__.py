@@ -8,8 +8,10 @@ from vilseg_core.caching import cached_contrastive_step
 from vilseg_core.layers import ClusteringHead
 from vilseg_core.losses import (
     Centering,
+    CompositeLoss,
     LocalToGlobalLoss,
     MutualInformationLoss,
+    Part,
     Sinkhorn,
     SymmetricInfoNCE,
 )
@@ -19,8 +21,10 @@ __version__ = "0.1.0"
 __all__ = [
     "Centering",
     "ClusteringHead",
+    "CompositeLoss",
     "LocalToGlobalLoss",
     "MutualInformationLoss",
+    "Part",
     "Sinkhorn",
     "SymmetricInfoNCE",
     "__version__",
