@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from difflib import get_close_matches
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from vilseg_core.losses.tables import is_part_name, read_tables, signature_of
+from vilseg_core.losses.tables import check_outputs, is_part_name, read_tables, signature_of
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ class CompositeLoss(nn.Module):
             weight = self.weights[name]
             if weight == 0:
                 continue
-            _check_outputs(name, part, outputs)
+            check_outputs(name, part.outputs, outputs)
             loss = self.losses[name] if isinstance(part.loss, nn.Module) else part.loss
             value = loss(
                 *(outputs[key] for key in part.inputs),
@@ -153,21 +152,10 @@ class CompositeLoss(nn.Module):
             ValueError: names the part, the output, and the nearest one that there is.
         """
         for name, part in self.parts.items():
-            _check_outputs(name, part, names)
+            check_outputs(name, part.outputs, names)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}: {weight:g}" for name, weight in self.weights.items())
-
-
-def _check_outputs(name: str, part: Part, known: Collection[str]) -> None:
-    for wanted in part.outputs:
-        if wanted not in known:
-            near = get_close_matches(wanted, list(known), n=1)
-            guess = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(
-                f"outputs: expected {wanted!r} for the loss {name!r}, came "
-                f"{', '.join(known) or 'none'}; {guess}pass it, or change the part's inputs."
-            )
 
 
 def _check_value(name: str, value: Any) -> None:

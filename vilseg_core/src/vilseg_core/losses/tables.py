@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import partial
@@ -34,6 +34,18 @@ class LossTable:
     keyword_inputs: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Every output that the loss takes."""
+        return (*self.inputs, *self.keyword_inputs.values())
+
+    def check_outputs(self, known: Collection[str]) -> None:
+        """Refuse outputs that are not among `known`; ValueError names the nearest."""
+        try:
+            check_outputs(self.name, self.outputs, known)
+        except ValueError as error:
+            raise ValueError(f"{self.where}: {error}") from error
 
     def build(self) -> Callable[..., Tensor]:
         """Import and make what computes the loss.
@@ -75,6 +87,18 @@ def signature_of(loss: Callable[..., Any]) -> inspect.Signature | None:
         return inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss)
     except (TypeError, ValueError):
         return None
+
+
+def check_outputs(name: str, wanted: Iterable[str], known: Collection[str]) -> None:
+    """Refuse outputs for the loss `name` that are not among `known`; names the nearest."""
+    for output in wanted:
+        if output not in known:
+            near = get_close_matches(output, list(known), n=1)
+            guess = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(
+                f"inputs: expected outputs among {', '.join(known) or 'none'}, came {output!r} for "
+                f"the loss {name!r}; {guess}pass it, or change the inputs."
+            )
 
 
 def is_part_name(value: Any) -> bool:
