@@ -1,6 +1,7 @@
 """Sets of images with dense labels; `labelled.build` makes any of them, the world included."""
 
 from vilseg_data.labelled.classes import IGNORE, ClassList, LabelledSample, LabelledSet
+from vilseg_data.labelled.context import PascalContext, context_classes
 from vilseg_data.labelled.files import LabelledFiles
 from vilseg_data.labelled.voc import VOC_CLASSES, VocSegmentation
 from vilseg_data.labelled.zero_shot import ZERO_SHOT, ZeroShotSplit, with_unseen
@@ -13,7 +14,9 @@ __all__ = [
     "LabelledFiles",
     "LabelledSample",
     "LabelledSet",
+    "PascalContext",
     "VocSegmentation",
     "ZeroShotSplit",
+    "context_classes",
     "with_unseen",
 ]
