@@ -1,6 +1,7 @@
 """Sets of images with dense labels; `labelled.build` makes any of them, the world included."""
 
 from vilseg_data.labelled.classes import IGNORE, ClassList, LabelledSample, LabelledSet
+from vilseg_data.labelled.coco import CocoStuff, coco_classes
 from vilseg_data.labelled.context import PascalContext, context_classes
 from vilseg_data.labelled.files import LabelledFiles
 from vilseg_data.labelled.voc import VOC_CLASSES, VocSegmentation
@@ -11,12 +12,14 @@ __all__ = [
     "VOC_CLASSES",
     "ZERO_SHOT",
     "ClassList",
+    "CocoStuff",
     "LabelledFiles",
     "LabelledSample",
     "LabelledSet",
     "PascalContext",
     "VocSegmentation",
     "ZeroShotSplit",
+    "coco_classes",
     "context_classes",
     "with_unseen",
 ]
