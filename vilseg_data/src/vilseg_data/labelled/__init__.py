@@ -4,6 +4,7 @@ from vilseg_data.labelled.classes import IGNORE, ClassList, LabelledSample, Labe
 from vilseg_data.labelled.coco import CocoStuff, coco_classes
 from vilseg_data.labelled.context import PascalContext, context_classes
 from vilseg_data.labelled.files import LabelledFiles
+from vilseg_data.labelled.folder import FolderSet
 from vilseg_data.labelled.voc import VOC_CLASSES, VocSegmentation
 from vilseg_data.labelled.zero_shot import ZERO_SHOT, ZeroShotSplit, with_unseen
 
@@ -13,6 +14,7 @@ __all__ = [
     "ZERO_SHOT",
     "ClassList",
     "CocoStuff",
+    "FolderSet",
     "LabelledFiles",
     "LabelledSample",
     "LabelledSet",
