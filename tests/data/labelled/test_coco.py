@@ -188,3 +188,5 @@ def test_bad_arguments(tmp_path: Path) -> None:
         CocoStuff(root, split="val")
     with pytest.raises(ValueError, match=r"unseen: expected one of \['spnet', 'vilseg'\] of coco"):
         CocoStuff(root, unseen="zs3-2")
+    with pytest.raises(ValueError, match=r"unseen: expected none for the 81 classes .*leave"):
+        CocoStuff(root, classes=81, unseen="spnet")

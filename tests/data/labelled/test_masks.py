@@ -102,6 +102,30 @@ def test_mat_files_that_are_not_the_label_map(tmp_path: Path) -> None:
             masks.read(key)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".mat"])
+@given(share=st.floats(0, 1, exclude_max=True))
+@settings(max_examples=60)
+def test_a_file_cut_anywhere_is_read_whole_or_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, share: float
+) -> None:
+    mask, root = mask_of(*range(54)), tmp_path_factory.mktemp("cut")
+    if suffix == ".png":
+        write_pngs(root, {"a": mask})
+    else:
+        write_mats(root, {"a": mask}, variable="S")
+    whole = (root / f"a{suffix}").read_bytes()
+    (root / f"a{suffix}").write_bytes(whole[: int(share * len(whole))])
+    masks = MaskFolder(root, suffix=suffix, variable="S" if suffix == ".mat" else None)
+    try:
+        values = masks.read("a")
+    except BrokenSampleError as broken:
+        named = broken.key
+    else:
+        np.testing.assert_array_equal(values, mask)
+        named = masks.where("a")
+    assert named == masks.where("a")
+
+
 def test_without_scipy_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,16 @@ def _forms(split: str) -> tuple[Form, Form]:
 
 
 def coco_classes(count: Literal[182, 171, 81], *, unseen: ZeroShotSplit | None = None) -> ClassList:
-    """All 182 ids, the 171 that occur, or 80 things behind a background of all else (81)."""
+    """All 182 ids, the 171 that occur, or 80 things behind a background of all else (81).
+
+    `unseen` is the paper's split unless given, and must be left out for 81: no split of COCO-Object
+    is published, and most of the paper's unseen classes are stuff.
+    """
+    if count == 81 and unseen is not None:
+        raise ValueError(
+            "unseen: expected none for the 81 classes of COCO-Object, came a split of COCO-Stuff; "
+            "leave it out"
+        )
     pixel_ids = _pixel_ids(count)
     names = [_FACTS["names182"][k] for k in pixel_ids]
     prompts = [_FACTS["prompts182"][k] for k in pixel_ids]
@@ -54,9 +63,9 @@ def coco_classes(count: Literal[182, 171, 81], *, unseen: ZeroShotSplit | None =
         background=0 if behind else None,
         palette=colour_map(count),
     )
-    split = ZERO_SHOT["coco-stuff"]["vilseg"] if unseen is None else unseen
-    # No zero-shot split of COCO-Object is published, and most unseen classes are stuff.
-    return classes if count == 81 else with_unseen(classes, split)
+    if count == 81:
+        return classes
+    return with_unseen(classes, ZERO_SHOT["coco-stuff"]["vilseg"] if unseen is None else unseen)
 
 
 def _pixel_ids(count: Literal[182, 171, 81]) -> list[int]:
@@ -94,7 +103,7 @@ class CocoStuff(LabelledFiles):
         split: str | None = None,
         classes: Literal[182, 171, 81] = 171,
         form: str | None = None,
-        unseen: str = "vilseg",
+        unseen: str | None = None,
         count: int | None = None,
     ) -> None:
         """Classes, list and form.
@@ -104,7 +113,8 @@ class CocoStuff(LabelledFiles):
                 of 10k "test" (the default), "train" or another list in `imageLists`.
             classes: 171, 182 (with those never annotated), or 81 for COCO-Object.
             form: "164k" or "10k"; the first that is there unless given.
-            unseen: the zero-shot split, a name of `ZERO_SHOT["coco-stuff"]`; none for COCO-Object.
+            unseen: the zero-shot split, a name of `ZERO_SHOT["coco-stuff"]`; "vilseg" by default,
+                none for COCO-Object.
             count: the first so many images alone.
 
         Raises:
@@ -119,10 +129,11 @@ class CocoStuff(LabelledFiles):
         photos = stems(found.parts["images"], suffixes=(".jpg",))
         masks = _masks(found)
         ids, notes = _ids(found, split=split, photos=set(photos), masks=masks)
+        chosen = None if unseen is None else choose_split("coco-stuff", unseen)
         name = {171: "coco-stuff", 182: "coco-stuff-182", 81: "coco-object"}[classes]
         super().__init__(
             name=name if found.form == "164k" else f"{name}-10k",
-            classes=coco_classes(classes, unseen=choose_split("coco-stuff", unseen)),
+            classes=coco_classes(classes, unseen=chosen),
             split=split,
             form=found.form,
             ids=ids,

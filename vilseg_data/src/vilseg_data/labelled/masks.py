@@ -6,7 +6,7 @@ which class that is. So every form of a set is read without a conversion step.
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -147,25 +147,23 @@ def relabel(values: Values, table: npt.NDArray[np.int64], *, where: str) -> Tens
 
     A value without an entry in `table` raises `BrokenSampleError`.
     """
-    wrong = [
-        int(value)
-        for value in np.unique(values)
-        if not 0 <= value < len(table) or table[value] == UNKNOWN
-    ]
-    if wrong:
-        raise BrokenSampleError(
-            where,
-            f"ids {wrong[:5]}, expected {_ranges(table)}: not a mask of this class list, or grey "
-            "levels in place of ids",
-        )
-    return torch.from_numpy(table[values])
+    if values.min(initial=0) >= 0 and values.max(initial=0) < len(table):
+        labels = table[values]
+        if not (labels == UNKNOWN).any():
+            return torch.from_numpy(labels)
+    known = set(np.flatnonzero(table != UNKNOWN).tolist())
+    wrong = sorted(set(np.unique(values).tolist()) - known)
+    raise BrokenSampleError(
+        where,
+        f"ids {wrong[:5]}, expected {_ranges(sorted(known))}: not a mask of this class list, or "
+        "grey levels in place of ids",
+    )
 
 
-def _ranges(table: npt.NDArray[np.int64]) -> str:
-    """The known values as text: "0..20 or 255"."""
-    known = np.flatnonzero(table != UNKNOWN).tolist()
-    starts = [value for value in known if value - 1 not in set(known)]
-    ends = [value for value in known if value + 1 not in set(known)]
+def _ranges(known: Sequence[int]) -> str:
+    """Ascending values as text: "0..20 or 255"."""
+    starts = [value for value in known if value - 1 not in known]
+    ends = [value for value in known if value + 1 not in known]
     parts = [str(a) if a == b else f"{a}..{b}" for a, b in zip(starts, ends, strict=True)]
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} or {parts[-1]}"
 

@@ -87,7 +87,7 @@ class VocSegmentation(LabelledFiles):
         notes = compare_list(ids, known, split=split)
         aug = annotations == "aug"
         if aug and split == "val":
-            notes += ("val is read from SegmentationClassAug: the official masks of val differ",)
+            notes += ("val is read from SegmentationClassAug, not from the official masks",)
         chosen = with_unseen(VOC_CLASSES, choose_split("voc", unseen))
         name, table = "voc", plain_table(21)
         if classes == 20:
