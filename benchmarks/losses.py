@@ -106,6 +106,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if not problems(given):
         parser.error("nothing to measure: --only, --targets, --loss and --dtype exclude each other")
+    if given.json == RESULTS and (given.quick or given.only or given.targets):
+        parser.error("--json without PATH writes the committed result of a whole sweep; add a PATH")
     return given
 
 

@@ -81,6 +81,16 @@ def test_what_leaves_nothing_is_refused(
     assert "nothing to measure" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("narrowed", [("--quick",), ("--only", "n=8,d=4"), ("--targets",)])
+def test_a_part_of_the_sweep_is_not_committed(
+    narrowed: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert losses.parse([*narrowed, "--json", "part.json"]).json
+    with pytest.raises(SystemExit):
+        losses.parse([*narrowed, "--json"])
+    assert "add a PATH" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_sweep_has_every_loss_and_both_layouts_once(device: Device, dtype: torch.dtype) -> None:

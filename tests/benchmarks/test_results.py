@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,9 @@ from benchmarks.loss_contenders import Contender, LossFunction, named
 from benchmarks.loss_measure import WORKS, Options, measure
 from benchmarks.loss_plots import plot
 from benchmarks.loss_problems import LOSSES, QUICK, InfoNCE
+from benchmarks.loss_report import summary
 from benchmarks.schema import Limits, Result, Row, read_result, result_name, without_paths
+from rich.console import Console
 
 TINY = Options(
     device="cpu",
@@ -137,6 +140,26 @@ def test_plots_are_pictures(result: Result, tmp_path: Path) -> None:
     paths = plot(result, folder=tmp_path)
     assert [path.name for path in paths] == [f"{loss}-float32.png" for loss in LOSSES]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_graphs_are_reported_beside_the_calls(fields: dict[str, Any], tmp_path: Path) -> None:
+    third = {"median_s": 2e-6, "p20_s": 1e-6, "p80_s": 3e-6, "repeats": 5}
+    for row in fields["rows"]:
+        if row["skipped"] is None:
+            row["timing"] = {"median_s": 6e-6, "p20_s": 5e-6, "p80_s": 7e-6, "repeats": 5}
+            row["roofline_fraction"] = 0.2
+            row["graph"] = {"timing": third, "skipped": None}
+            if row["origin"] == "vilseg":
+                row["graph"] = {"timing": None, "skipped": "it waits"}
+    result = Result.model_validate(fields)
+    console = Console(width=200, file=StringIO(), record=True)
+    console.print(summary(result))
+    printed = console.export_text()
+    assert "as a graph: it waits" in printed
+    [*_, line] = [text for text in printed.splitlines() if "torch eager" in text]
+    # Three times as fast as the calls, so three times as near to the roofline.
+    assert line.split()[-6:-2] == ["0.002", "1.00", "60", "%"]
+    assert len(plot(result, folder=tmp_path)) == len(LOSSES)
 
 
 @pytest.mark.parametrize("name", list(Result.model_fields))
