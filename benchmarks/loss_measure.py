@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from benchmarks.graphs import measure_graph
 from benchmarks.limits import dtype_name, roofline_fraction
 from benchmarks.loss_contenders import Contender, LossFunction, Unavailable
 from benchmarks.loss_problems import Problem
-from benchmarks.schema import Device, Limits, Row, Work, reason
+from benchmarks.schema import Clock, Device, Limits, Row, Work, reason
 
 WORKS: tuple[Work, ...] = ("forward", "forward_backward")
 _QUICK = common.Budget(warmup_s=0.0, measure_s=0.0, min_repeats=1, max_repeats=1)
@@ -29,10 +29,11 @@ class Options:
     memory_limit: float
     seed: int
     quick: bool
+    clock: Clock = "wall"
 
     @property
     def budget(self) -> common.Budget:
-        return _QUICK if self.quick else common.Budget()
+        return replace(_QUICK if self.quick else common.Budget(), clock=self.clock)
 
     @property
     def dtypes(self) -> tuple[torch.dtype, ...]:

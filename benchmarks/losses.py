@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import torch
 from rich.console import Console
@@ -20,7 +21,7 @@ from benchmarks.loss_plots import plot
 from benchmarks.loss_problems import LOSSES, QUICK, Problem, describe, parse_point, sweep
 from benchmarks.loss_report import summary, terminal
 from benchmarks.loss_targets import TARGETS
-from benchmarks.schema import Device, Result, Row, result_name
+from benchmarks.schema import Clock, Device, Result, Row, result_name
 
 RESULTS = Path(__file__).parent / "results"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -92,6 +93,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--memory-limit", type=float, metavar="GIB", help="skip what needs more")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch on the CPU")
+    parser.add_argument(
+        "--clock",
+        choices=get_args(Clock),
+        default="wall",
+        help="of the CPU: processor time leaves out what other processes take",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--note", default="", help="what a reader must know of the circumstances")
     parser.add_argument(
@@ -106,6 +113,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if not problems(given):
         parser.error("nothing to measure: --only, --targets, --loss and --dtype exclude each other")
+    if given.clock == "processor" and (given.device == "cuda" or given.threads > 1):
+        parser.error("--clock processor: it adds up threads and does not see a GPU; leave it out")
     if given.json == RESULTS and (given.quick or given.only or given.targets):
         parser.error("--json without PATH writes the committed result of a whole sweep; add a PATH")
     return given
@@ -141,6 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         memory_limit=limit,
         seed=given.seed,
         quick=given.quick,
+        clock=given.clock,
     )
     console = terminal()
 

@@ -19,6 +19,7 @@ from pydantic import (
 Device = Literal["cpu", "cuda"]
 Work = Literal["forward", "forward_backward"]
 Layout = Literal["channel_first", "rows"]
+Clock = Literal["wall", "processor"]
 
 _PATH = re.compile(r"(?<![\w/<])(?:~|[A-Za-z]:)?[/\\]\w[\w.-]*[/\\][^\s'\"]*")
 
@@ -104,10 +105,11 @@ class Environment(_Strict):
 
 
 class Settings(_Strict):
-    """How it was measured."""
+    """How it was measured; `clock` is that of the CPU, a GPU has its own."""
 
     seed: int
     quick: bool
+    clock: Clock
     warmup_s: float
     measure_s: float
     min_repeats: PositiveInt

@@ -91,6 +91,15 @@ def test_a_part_of_the_sweep_is_not_committed(
     assert "add a PATH" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [("--device", "cuda"), ("--threads", "2")])
+def test_processor_time_is_for_one_thread_of_the_cpu(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        losses.parse([*arguments, "--clock", "processor"])
+    assert "does not see a GPU" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_sweep_has_every_loss_and_both_layouts_once(device: Device, dtype: torch.dtype) -> None:
