@@ -58,7 +58,9 @@ def plot(result: Result, *, folder: Path) -> list[Path]:
 
 
 def _figure(rows: list[Row], *, names: list[str], machine: str) -> Figure:
-    sizes = list(rows[0].sizes)
+    # A narrowed run may leave one value of a size, which needs no panel.
+    swept = [name for name in rows[0].sizes if len({row.sizes[name] for row in rows}) > 1]
+    sizes = swept or list(rows[0].sizes)[:1]
     graphs = any(row.graph and row.graph.timing for row in rows)
     quantities: list[Quantity] = ["time", "graph", "memory"] if graphs else ["time", "memory"]
     figure = Figure(figsize=(11, 1 + 3.4 * len(quantities)), layout="constrained")
@@ -86,7 +88,7 @@ def _draw(axes: Axes, rows: list[Row], *, names: list[str], along: str, quantity
     (other,) = (name for name in rows[0].sizes if name != along)
     # The base of the other size is the one at which this size takes the most values.
     points = {(row.sizes[along], row.sizes[other]) for row in rows}
-    base, _ = Counter(size for _, size in points).most_common(1)[0]
+    base, _ = Counter(size for _, size in sorted(points)).most_common(1)[0]
     layout = _usual_layout(rows)
     rows = sorted(
         (row for row in rows if row.sizes[other] == base), key=lambda row: row.sizes[along]
@@ -113,7 +115,7 @@ def _draw(axes: Axes, rows: list[Row], *, names: list[str], along: str, quantity
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:,g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     ticks = sorted({row.sizes[along] for row in rows})
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])

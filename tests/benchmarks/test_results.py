@@ -142,6 +142,13 @@ def test_plots_are_pictures(result: Result, tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
+@pytest.mark.parametrize("points", [1, 2])
+def test_a_narrowed_run_has_plots(result: Result, points: int, tmp_path: Path) -> None:
+    kept = list(dict.fromkeys((row.loss, str(row.sizes)) for row in result.rows))[:points]
+    rows = tuple(row for row in result.rows if (row.loss, str(row.sizes)) in kept)
+    assert len(plot(result.model_copy(update={"rows": rows}), folder=tmp_path)) == 1
+
+
 def test_graphs_are_reported_beside_the_calls(fields: dict[str, Any], tmp_path: Path) -> None:
     third = {"median_s": 2e-6, "p20_s": 1e-6, "p80_s": 3e-6, "repeats": 5}
     for row in fields["rows"]:
