@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vilseg_core import LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
 from vilseg_core.functional import sinkhorn_log_assignment
+from vilseg_core.losses import Centering
 from vilseg_core.ops import Implementation
 
 LOSSES = (
@@ -22,6 +23,8 @@ LOSSES = (
     "prototypes_sinkhorn",
     "prototypes_center",
     "prototypes_none",
+    "prototypes_none_pairs",
+    "prototypes_sinkhorn_pairs",
 )
 
 
@@ -41,6 +44,8 @@ class Towers(nn.Module):
         a, b = self.first(first), self.second(second)
         if self.name.startswith("prototypes"):
             a = torch.stack([a, a.flip(1)])
+        if self.name.endswith("pairs"):
+            b = torch.stack([b, b.flip(1) / 2])
         extra = (mask,) if self.name.startswith("information_masked") else ()
         loss: Tensor = self.loss(a, b, *extra)
         return loss
@@ -62,16 +67,18 @@ def build(name: str, *, group: dist.ProcessGroup | None) -> nn.Module:
             group=group,
             impl=implementation(name),
         )
-    targets: Any = option
+    targets: Any = option.removesuffix("_pairs")
     loss = LocalToGlobalLoss(
         5,
         local_temperature=0.5,
         global_temperature=0.4,
         targets=targets,
         stop_gradient=targets == "sinkhorn",
+        exclude_same=name.endswith("pairs"),
         group=group,
     )
-    loss.center += torch.linspace(-1, 1, 5)
+    if isinstance(loss.targets, Centering):
+        loss.targets.center += torch.linspace(-1, 1, 5)
     return loss
 
 
@@ -107,10 +114,10 @@ def measure(
 
 def statistics(rows: Tensor, *, group: dist.ProcessGroup | None) -> dict[str, Tensor]:
     """What carries no gradient: Sinkhorn's assignment and the centre after an update."""
-    loss = LocalToGlobalLoss(4, targets="center", center_momentum=0.5, group=group).double()
-    loss.update(rows)
+    targets = Centering(4, momentum=0.5, group=group).double()
+    targets.update(rows)
     assignment = sinkhorn_log_assignment(rows, temperature=0.3, group=group)
-    return {"center": loss.center, "assignment": assignment}
+    return {"center": targets.center, "assignment": assignment}
 
 
 def refusal(outsiders: dist.ProcessGroup) -> str:
