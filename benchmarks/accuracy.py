@@ -38,7 +38,7 @@ def cases(dtype: torch.dtype) -> Iterator[Case]:
         for deviation in (0.05, 1.0, 4.0, 10.0):
             yield Case(
                 f"{clusters} clusters, logits of deviation {deviation:g}",
-                MutualInformation(64, clusters, dtype),
+                MutualInformation(64 * 14**2, clusters, dtype),
                 _logits(clusters, deviation),
             )
 
@@ -73,7 +73,7 @@ def errors(function: LossFunction, truth: LossFunction, inputs: Sequence[Tensor]
 def _value_and_gradients(function: LossFunction, inputs: Sequence[Tensor]) -> list[Tensor | None]:
     leaves = [x.detach().requires_grad_() for x in inputs]
     loss = function(*leaves)
-    return [loss, *torch.autograd.grad(loss, leaves, allow_unused=True)]
+    return [loss.detach(), *torch.autograd.grad(loss, leaves, allow_unused=True)]
 
 
 def _error(found: Tensor | None, exact: Tensor | None) -> float:
