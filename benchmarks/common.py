@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.schema import Device, Environment, Result, Settings, Timing
+from benchmarks.schema import Clock, Device, Environment, Result, Settings, Timing
 
 # Larger than any last-level cache, so that a call on the GPU finds its inputs in memory.
 _FLUSH_BYTES = 256 * 2**20
@@ -35,17 +35,19 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to warm up and to measure, and the least and most calls to time."""
+    """How long to warm up and to measure, the least and most calls to time, and by which clock."""
 
     warmup_s: float = 0.2
     measure_s: float = 0.5
     min_repeats: int = 5
     max_repeats: int = 200
+    clock: Clock = "wall"
 
     def settings(self, *, seed: int, quick: bool) -> Settings:
         return Settings(
             seed=seed,
             quick=quick,
+            clock=self.clock,
             warmup_s=self.warmup_s,
             measure_s=self.measure_s,
             min_repeats=self.min_repeats,
@@ -67,7 +69,7 @@ def measure_times(
         fitting = round(budget.measure_s / max(estimate, 1e-9))
         wanted.append(min(max(fitting, budget.min_repeats), budget.max_repeats))
     rounds = max(wanted, default=0)
-    clock = _cuda_clock() if device == "cuda" else _cpu_seconds
+    clock = _cuda_clock() if device == "cuda" else _cpu_clock(budget.clock)
     seconds: list[list[float]] = [[] for _ in calls]
     enabled = gc.isenabled()
     gc.disable()
@@ -180,11 +182,17 @@ def _warm_up(call: Callable[[], object], *, device: Device, budget: Budget) -> f
     return spent / calls if calls else first
 
 
-def _cpu_seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    result = call()
-    seconds = time.perf_counter() - start
-    del result
+def _cpu_clock(clock: Clock) -> Callable[[Callable[[], object]], float]:
+    now = time.perf_counter if clock == "wall" else time.process_time
+
+    def seconds(call: Callable[[], object]) -> float:
+        start = now()
+        result = call()
+        taken = now() - start
+        del result
+        # The clock may not have moved over a call of nothing.
+        return max(taken, 1e-9)
+
     return seconds
 
 

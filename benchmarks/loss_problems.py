@@ -10,31 +10,37 @@ import torch
 from torch import Tensor
 
 from benchmarks.limits import dtype_name
-from benchmarks.schema import Device, Work
+from benchmarks.schema import Device, Layout, Work
 
 SCALE = 1 / 0.07
 
 
 @dataclass(frozen=True)
 class MutualInformation:
-    """Logits of two views of `images` grids of side x side pixels, channels first."""
+    """Logits of two views: grids of side x side pixels, channels first, or one row a pixel."""
 
-    images: int
+    pixels: int
     clusters: int
     dtype: torch.dtype
+    layout: Layout = "channel_first"
     side: int = 14
     loss: str = "mutual_information"
 
-    @property
-    def pixels(self) -> int:
-        return self.images * self.side**2
+    def __post_init__(self) -> None:
+        if self.layout == "channel_first" and self.pixels % self.side**2:
+            raise ValueError(
+                f"n: expected whole grids of {self.side} x {self.side} pixels, came {self.pixels}; "
+                f"take a multiple of {self.side**2} or layout=rows"
+            )
 
     @property
     def sizes(self) -> dict[str, int]:
         return {"n": self.pixels, "c": self.clusters}
 
     def inputs(self, device: Device, *, seed: int) -> tuple[Tensor, ...]:
-        shape = (self.images, self.clusters, self.side, self.side)
+        shape: tuple[int, ...] = (self.pixels, self.clusters)
+        if self.layout == "channel_first":
+            shape = (self.pixels // self.side**2, self.clusters, self.side, self.side)
         return _leaves([shape, shape], dtype=self.dtype, device=device, seed=seed)
 
     def least_bytes(self, work: Work) -> int:
@@ -54,6 +60,7 @@ class InfoNCE:
     pairs: int
     dim: int
     dtype: torch.dtype
+    layout: Layout = "rows"
     loss: str = "info_nce"
 
     @property
@@ -82,49 +89,87 @@ Problem = MutualInformation | InfoNCE
 
 @dataclass(frozen=True)
 class Sweep:
-    """Each axis of a loss is swept with the other one at its base."""
+    """Each axis of a loss is swept with the other one at its base.
 
-    images: tuple[int, ...]
+    `rows` are the numbers of clusters that are measured on logits (n, c), too, at the base.
+    """
+
+    pixels: tuple[int, ...]
     clusters: tuple[int, ...]
+    rows: tuple[int, ...]
     pairs: tuple[int, ...]
     dims: tuple[int, ...]
-    base_images: int
+    base_pixels: int
     base_clusters: int
     base_pairs: int
     base_dim: int
     side: int = 14
 
-    def problems(
-        self, *, losses: Sequence[str], dtypes: Sequence[torch.dtype]
-    ) -> Iterator[Problem]:
-        for dtype in dtypes:
-            if "mutual_information" in losses:
-                sizes = _cross(self.images, self.clusters, self.base_images, self.base_clusters)
-                for images, clusters in sizes:
-                    yield MutualInformation(images, clusters, dtype, side=self.side)
-            if "info_nce" in losses:
-                for pairs, dim in _cross(self.pairs, self.dims, self.base_pairs, self.base_dim):
-                    yield InfoNCE(pairs, dim, dtype)
+    def problems(self, dtype: torch.dtype) -> Iterator[Problem]:
+        for n, c in _cross(self.pixels, self.clusters, self.base_pixels, self.base_clusters):
+            yield MutualInformation(n, c, dtype, side=self.side)
+        for c in self.rows:
+            yield MutualInformation(self.base_pixels, c, dtype, layout="rows")
+        for n, d in _cross(self.pairs, self.dims, self.base_pairs, self.base_dim):
+            yield InfoNCE(n, d, dtype)
 
 
 LOSSES = ("mutual_information", "info_nce")
-QUICK = Sweep((1, 2), (3, 5), (8, 24), (4, 16), 2, 5, 24, 16, side=4)
-# 768 images of 14 x 14 pixels are 150,528 pixels: the batch of one process at paper scale.
-SWEEPS: dict[Device, Sweep] = {
-    "cpu": Sweep(
-        (16, 128, 768), (8, 25, 64, 128, 512), (256, 1024, 4096, 8192), (128, 512, 1024),
-        base_images=128, base_clusters=25, base_pairs=1024, base_dim=512,
-    ),
-    "cuda": Sweep(
-        (16, 64, 256, 768), (8, 25, 64, 128, 256, 512), (768, 2048, 8192, 32768, 65536),
-        (128, 512, 1024), base_images=768, base_clusters=25, base_pairs=8192, base_dim=512,
-    ),
-}  # fmt: skip
+QUICK = Sweep((16, 32), (3, 5), (5,), (8, 24), (4, 16), 32, 5, 24, 16, side=4)
+# 150,528 pixels are 768 images of 14 x 14: the batch of one process at paper scale.
+_CUDA = Sweep(
+    (3136, 12544, 50176, 150528), (8, 25, 64, 128, 256, 512), (25, 128),
+    (768, 2048, 8192, 32768, 65536), (128, 512, 1024),
+    base_pixels=150528, base_clusters=25, base_pairs=8192, base_dim=512,
+)  # fmt: skip
+_CPU = Sweep(
+    (3136, 25088, 150528), (8, 25, 64, 128, 512), (25, 128),
+    (256, 1024, 4096, 8192), (128, 512, 1024),
+    base_pixels=150528, base_clusters=25, base_pairs=1024, base_dim=512,
+)  # fmt: skip
+# Half precision on a CPU is a curiosity: a few points, for a run of bearable length.
+_CPU_HALF = Sweep(
+    (25088, 150528), (25, 128), (25,), (1024, 4096), (512,),
+    base_pixels=150528, base_clusters=25, base_pairs=1024, base_dim=512,
+)  # fmt: skip
+
+
+def sweep(device: Device, dtype: torch.dtype) -> Sweep:
+    """The sizes of an ordinary run."""
+    if device == "cuda":
+        return _CUDA
+    return _CPU if dtype == torch.float32 else _CPU_HALF
+
+
+def parse_point(text: str) -> Problem:
+    """`n=150528,c=25`, `n=150528,c=25,layout=rows` or `n=8192,d=512` as a problem in float32.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    fields = dict(part.partition("=")[::2] for part in text.split(","))
+    layout = fields.pop("layout", None)
+    try:
+        sizes = {name: int(size) for name, size in fields.items()}
+    except ValueError:
+        sizes = {}
+    if all(size > 0 for size in sizes.values()):
+        if sizes.keys() == {"n", "c"} and layout in (None, "channel_first"):
+            return MutualInformation(sizes["n"], sizes["c"], torch.float32)
+        if sizes.keys() == {"n", "c"} and layout == "rows":
+            return MutualInformation(sizes["n"], sizes["c"], torch.float32, layout="rows")
+        if sizes.keys() == {"n", "d"} and layout in (None, "rows"):
+            return InfoNCE(sizes["n"], sizes["d"], torch.float32)
+    raise ValueError(
+        "point: expected n=150528,c=25 for mutual information (and layout=rows for logits (n, c)) "
+        f"or n=8192,d=512 for InfoNCE, came {text!r}; write it without spaces"
+    )
 
 
 def describe(problem: Problem) -> str:
-    sizes = " ".join(f"{name}={size}" for name, size in problem.sizes.items())
-    return f"{problem.loss} {sizes} {dtype_name(problem.dtype)}"
+    sizes = [f"{name}={size}" for name, size in problem.sizes.items()]
+    unusual = [] if problem.layout == type(problem).layout else [problem.layout]
+    return " ".join([problem.loss, *sizes, *unusual, dtype_name(problem.dtype)])
 
 
 def _cross(

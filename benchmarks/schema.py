@@ -18,6 +18,8 @@ from pydantic import (
 
 Device = Literal["cpu", "cuda"]
 Work = Literal["forward", "forward_backward"]
+Layout = Literal["channel_first", "rows"]
+Clock = Literal["wall", "processor"]
 
 _PATH = re.compile(r"(?<![\w/<])(?:~|[A-Za-z]:)?[/\\]\w[\w.-]*[/\\][^\s'\"]*")
 
@@ -25,6 +27,12 @@ _PATH = re.compile(r"(?<![\w/<])(?:~|[A-Za-z]:)?[/\\]\w[\w.-]*[/\\][^\s'\"]*")
 def without_paths(text: str) -> str:
     """`text` with each absolute path replaced by `<path>`."""
     return _PATH.sub("<path>", text)
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error as a result file may hold it: with its type, without paths."""
+    first = next(iter(str(error).splitlines()), "")
+    return without_paths(f"{type(error).__name__}: {first}")[:300]
 
 
 def _check_no_path(text: str) -> str:
@@ -61,6 +69,22 @@ class Timing(_Strict):
         return self
 
 
+class Graph(_Strict):
+    """The same call replayed as a CUDA graph: timed, or the reason why it was not captured."""
+
+    timing: Timing | None
+    skipped: Text | None
+
+    @model_validator(mode="after")
+    def _timed_or_skipped(self) -> Self:
+        if (self.timing is None) == (self.skipped is None):
+            raise ValueError(
+                f"timing, skipped: expected one of them, came {self.timing} and "
+                f"{self.skipped!r}; give the time or the reason"
+            )
+        return self
+
+
 class Limits(_Strict):
     """What the device did in the same run: copying (bytes read and written), multiplying."""
 
@@ -81,10 +105,11 @@ class Environment(_Strict):
 
 
 class Settings(_Strict):
-    """How it was measured."""
+    """How it was measured; `clock` is that of the CPU, a GPU has its own."""
 
     seed: int
     quick: bool
+    clock: Clock
     warmup_s: float
     measure_s: float
     min_repeats: PositiveInt
@@ -94,8 +119,10 @@ class Settings(_Strict):
 class Row(_Strict):
     """One implementation on one problem: measured, or skipped with the reason.
 
+    `layout` is the order of the inputs' dimensions: (b, c, h, w), or (n, c) and (n, d).
     `least_bytes` and `least_flop` are the work that no implementation can avoid, the same for all
     of a problem; `roofline_fraction` is the time the measured limits allow for it, over the median.
+    `graph` is None on the CPU, which has none, and in a skipped row.
     """
 
     loss: str
@@ -104,9 +131,11 @@ class Row(_Strict):
     dtype: str
     work: Work
     sizes: dict[str, PositiveInt]
+    layout: Layout
     least_bytes: PositiveInt
     least_flop: PositiveInt
     timing: Timing | None
+    graph: Graph | None
     peak_extra_bytes: NonNegativeInt | None
     roofline_fraction: PositiveFloat | None
     value: FiniteFloat | None
@@ -123,13 +152,18 @@ class Row(_Strict):
                 f"measured row and none in a skipped one, came {found} with "
                 f"skipped={self.skipped!r}; give the numbers or the reason"
             )
+        if self.skipped and self.graph:
+            raise ValueError(
+                f"graph: expected None in a skipped row, came {self.graph}; a call that does not "
+                "run is not captured"
+            )
         return self
 
 
 class Result(_Strict):
     """One run of one suite on one machine."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     suite: str
     vilseg_version: str
     revision: str | None

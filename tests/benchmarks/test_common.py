@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.common import Budget, describe_machine, measure_times, peak_extra_bytes, timing
+from benchmarks.schema import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -103,6 +104,19 @@ def test_a_slow_call_is_spread_over_the_rounds_of_a_quick_one() -> None:
     assert timed.count("s") == rare.repeats
     assert timed.count("q") == quick.repeats
     assert timed.endswith("qs")
+
+
+@pytest.mark.parametrize(("clock", "expected"), [("wall", 7.0), ("processor", 3.0)])
+def test_the_clock_of_the_cpu_is_the_one_asked_for(
+    clock: Clock, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = Budget(warmup_s=0.0, measure_s=0.0, min_repeats=1, max_repeats=1, clock=clock)
+    walls, processors = iter([0.0, 1.0, 1.0, 20.0, 27.0]), iter([10.0, 13.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(walls))
+    monkeypatch.setattr(time, "process_time", lambda: next(processors))
+    [found] = measure_times([lambda: None], device="cpu", budget=budget)
+    assert found.median_s == expected
+    assert budget.settings(seed=0, quick=True).clock == clock
 
 
 def test_nothing_to_time_takes_no_time() -> None:

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,14 +12,17 @@ import torch
 from benchmarks import losses
 from benchmarks.common import write_result
 from benchmarks.loss_contenders import Contender, LossFunction, named
-from benchmarks.loss_problems import LOSSES, InfoNCE
-from benchmarks.loss_report import plot
+from benchmarks.loss_measure import WORKS, Options, measure
+from benchmarks.loss_plots import plot
+from benchmarks.loss_problems import LOSSES, QUICK, InfoNCE
+from benchmarks.loss_report import summary
 from benchmarks.schema import Limits, Result, Row, read_result, result_name, without_paths
+from rich.console import Console
 
-TINY = losses.Options(
+TINY = Options(
     device="cpu",
-    losses=LOSSES,
-    dtypes=(torch.float32,),
+    problems=tuple(QUICK.problems(torch.float32)),
+    works=WORKS,
     compiled=False,
     memory_limit=2.0**30,
     seed=0,
@@ -68,33 +72,32 @@ def test_a_run_writes_one_whole_file(written: Path, result: Result) -> None:
     assert result.note == "a test"
     assert result.settings.quick
     assert {row.loss for row in result.rows} == set(LOSSES)
-    assert {row.work for row in result.rows} == set(losses.WORKS)
+    assert {row.work for row in result.rows} == set(WORKS)
 
 
 def test_every_named_implementation_is_measured_or_says_why_not(result: Result) -> None:
     for name in named():
         rows = [row for row in result.rows if row.implementation == f"vilseg {name}"]
         assert {row.loss for row in rows} == set(LOSSES)
-        if name == "triton":
-            assert all(row.skipped and "impl" in row.skipped for row in rows)
+        assert all(row.skipped is None or "impl" in row.skipped for row in rows)
     assert all(
         row.skipped is None for row in result.rows if row.implementation == "vilseg reference"
     )
 
 
 def test_comparable_implementations_agree_on_the_loss(result: Result) -> None:
-    found: dict[tuple[str, str], list[float]] = {}
+    found: dict[tuple[str, ...], list[float]] = {}
     for row in result.rows:
         if row.comparable and row.value is not None:
-            found.setdefault((row.loss, str(row.sizes)), []).append(row.value)
+            found.setdefault((row.loss, str(row.sizes), row.layout), []).append(row.value)
     assert found
     for values in found.values():
-        assert len(values) > len(losses.WORKS)
+        assert len(values) > len(WORKS)
         assert values == pytest.approx([values[0]] * len(values), rel=1e-4, abs=1e-5)
 
 
 def test_what_does_not_fit_is_skipped_with_the_sizes() -> None:
-    options = replace(TINY, losses=("info_nce",), memory_limit=1.0)
+    options = replace(TINY, problems=(InfoNCE(24, 16, torch.float32),), memory_limit=1.0)
     reasons = {row.implementation: row.skipped for row in losses.run(options).rows}
     assert "GiB (--memory-limit)" in str(reasons["torch eager"])
     assert reasons["torch linear_cross_entropy"] is None
@@ -102,7 +105,7 @@ def test_what_does_not_fit_is_skipped_with_the_sizes() -> None:
 
 def row_of(*, origin: Literal["vilseg", "peer"], build: Callable[[], LossFunction]) -> Row:
     """The row of a contender of our own making."""
-    [row] = losses.measure(
+    [row] = measure(
         [Contender("made up", origin, build)],
         InfoNCE(3, 2, torch.float32),
         work="forward",
@@ -139,6 +142,33 @@ def test_plots_are_pictures(result: Result, tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
+@pytest.mark.parametrize("points", [1, 2])
+def test_a_narrowed_run_has_plots(result: Result, points: int, tmp_path: Path) -> None:
+    kept = list(dict.fromkeys((row.loss, str(row.sizes)) for row in result.rows))[:points]
+    rows = tuple(row for row in result.rows if (row.loss, str(row.sizes)) in kept)
+    assert len(plot(result.model_copy(update={"rows": rows}), folder=tmp_path)) == 1
+
+
+def test_graphs_are_reported_beside_the_calls(fields: dict[str, Any], tmp_path: Path) -> None:
+    third = {"median_s": 2e-6, "p20_s": 1e-6, "p80_s": 3e-6, "repeats": 5}
+    for row in fields["rows"]:
+        if row["skipped"] is None:
+            row["timing"] = {"median_s": 6e-6, "p20_s": 5e-6, "p80_s": 7e-6, "repeats": 5}
+            row["roofline_fraction"] = 0.2
+            row["graph"] = {"timing": third, "skipped": None}
+            if row["origin"] == "vilseg":
+                row["graph"] = {"timing": None, "skipped": "it waits"}
+    result = Result.model_validate(fields)
+    console = Console(width=200, file=StringIO(), record=True)
+    console.print(summary(result))
+    printed = console.export_text()
+    assert "as a graph: it waits" in printed
+    [*_, line] = [text for text in printed.splitlines() if "torch eager" in text]
+    # Three times as fast as the calls, so three times as near to the roofline.
+    assert line.split()[-6:-2] == ["0.002", "1.00", "60", "%"]
+    assert len(plot(result, folder=tmp_path)) == len(LOSSES)
+
+
 @pytest.mark.parametrize("name", list(Result.model_fields))
 def test_a_missing_field_is_refused(fields: dict[str, Any], name: str) -> None:
     del fields[name]
@@ -156,6 +186,13 @@ def test_a_row_is_measured_or_skipped(fields: dict[str, Any]) -> None:
     measured = next(row for row in fields["rows"] if row["skipped"] is None)
     measured["timing"] = None
     with pytest.raises(ValueError, match="give the numbers or the reason"):
+        Result.model_validate(fields)
+
+
+def test_a_skipped_row_has_no_graph(fields: dict[str, Any]) -> None:
+    skipped = next(row for row in fields["rows"] if row["skipped"])
+    skipped["graph"] = {"timing": None, "skipped": "cannot be captured"}
+    with pytest.raises(ValueError, match="graph: expected None in a skipped row"):
         Result.model_validate(fields)
 
 

@@ -28,12 +28,17 @@ def test_importing_the_package_loads_torch_alone() -> None:
 
 def test_promised_names() -> None:
     assert set(vilseg_core.__all__) == {
+        "Centering",
         "ClusteringHead",
+        "CompositeLoss",
         "LocalToGlobalLoss",
         "MutualInformationLoss",
+        "Part",
         "SigmoidContrastiveLoss",
+        "Sinkhorn",
         "SymmetricInfoNCE",
         "__version__",
+        "cached_contrastive_step",
         "functional",
     }
     assert set(vilseg_core.functional.__all__) >= {

@@ -18,6 +18,7 @@ from vilseg_core import (
 )
 from vilseg_core.distributed import rows_of_ranks
 from vilseg_core.functional import sinkhorn_log_assignment
+from vilseg_core.losses import Centering
 from vilseg_core.ops import Implementation
 
 LOSSES = (
@@ -44,6 +45,8 @@ LOSSES = (
     "prototypes_sinkhorn",
     "prototypes_center",
     "prototypes_none",
+    "prototypes_none_pairs",
+    "prototypes_sinkhorn_pairs",
 )
 
 
@@ -63,6 +66,8 @@ class Towers(nn.Module):
         a, b = self.first(first), self.second(second)
         if self.name.startswith("prototypes"):
             a = torch.stack([a, a.flip(1)])
+        if self.name.endswith("pairs"):
+            b = torch.stack([b, b.flip(1) / 2])
         extra = (mask,) if self.name.startswith("information_masked") else ()
         loss: Tensor = self.loss(a, b, *extra, **self.options(first, second, mask))
         return loss
@@ -106,16 +111,18 @@ def build(name: str, *, group: dist.ProcessGroup | None) -> nn.Module:
             group=group,
             impl=implementation(name),
         )
-    targets: Any = option
+    targets: Any = option.removesuffix("_pairs")
     loss = LocalToGlobalLoss(
         5,
         local_temperature=0.5,
         global_temperature=0.4,
         targets=targets,
         stop_gradient=targets == "sinkhorn",
+        exclude_same=name.endswith("pairs"),
         group=group,
     )
-    loss.center += torch.linspace(-1, 1, 5)
+    if isinstance(loss.targets, Centering):
+        loss.targets.center += torch.linspace(-1, 1, 5)
     return loss
 
 
@@ -153,10 +160,10 @@ def statistics(
     rows: Tensor, others: Tensor, mask: Tensor, *, group: dist.ProcessGroup | None
 ) -> dict[str, Tensor]:
     """What carries no gradient: Sinkhorn's assignment, the centre after an update, accuracies."""
-    loss = LocalToGlobalLoss(4, targets="center", center_momentum=0.5, group=group).double()
-    loss.update(rows)
+    targets = Centering(4, momentum=0.5, group=group).double()
+    targets.update(rows)
     assignment = sinkhorn_log_assignment(rows, temperature=0.3, group=group)
-    found = {"center": loss.center, "assignment": assignment}
+    found = {"center": targets.center, "assignment": assignment}
     every_option = {
         "ids": (mask * 4).long() % 3,
         "valid": mask > 0.3,

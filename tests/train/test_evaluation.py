@@ -81,6 +81,18 @@ def _voc(root: Path, mask: Image.Image) -> Path:
     return root
 
 
+def test_other_sets_on_disk_are_scored_with_their_notes(own_run: Path, tmp_path: Path) -> None:
+    for part, mode in (("images", "RGB"), ("annotations", "L")):
+        (tmp_path / part / "val2017").mkdir(parents=True)
+        file = tmp_path / part / "val2017" / f"1.{'jpg' if mode == 'RGB' else 'png'}"
+        Image.new(mode, (8, 8)).save(file)
+    console = quiet()
+    result = evaluate_folder(own_run, data="coco-stuff", root=tmp_path, console=console)
+    assert (result.results["data"], result.results["images"]) == ("coco-stuff", 1)
+    assert len(result.results["names"]) == 171
+    assert "note: val lists 1 ids and is not the official list of 5000" in said(console)
+
+
 @pytest.mark.parametrize(
     ("mask", "message"),
     [

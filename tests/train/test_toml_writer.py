@@ -26,6 +26,13 @@ def test_values_stand_before_sections() -> None:
     assert text == "a = true\n\n[inner]\nb = [1, 2.5]\n"
 
 
+def test_lists_of_tables_have_a_header_each() -> None:
+    text = dumps({"a": {"list": [{"x": 1, "inner": {"y": 2}}, {}], "b": [{"z": 3}, 4]}})
+    assert text == (
+        "[a]\nb = [{z = 3}, 4]\n\n[[a.list]]\nx = 1\n\n[a.list.inner]\ny = 2\n\n[[a.list]]\n"
+    )
+
+
 def test_null_is_refused() -> None:
     with pytest.raises(ValueError, match="TOML cannot hold None"):
         dumps({"a": None})

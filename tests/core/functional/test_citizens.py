@@ -79,6 +79,16 @@ CASES: dict[str, Case] = {
         ),
         [(2, 3, 7), (3, 7)],
     ),
+    "local_to_global_pairs": (
+        partial(
+            functional.local_to_global_cross_entropy,
+            local_temperature=0.1,
+            global_temperature=0.05,
+            stop_gradient=False,
+            exclude_same=True,
+        ),
+        [(3, 5, 7), (2, 5, 7)],
+    ),
     "sinkhorn": (partial(functional.sinkhorn_log_assignment, temperature=0.1), [(5, 7)]),
 }
 

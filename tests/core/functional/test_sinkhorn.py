@@ -33,6 +33,13 @@ def test_equals_plain_sinkhorn(
     torch.testing.assert_close(found.exp(), torch.tensor(truth, dtype=torch.float64))
 
 
+def test_each_view_is_balanced_by_itself() -> None:
+    views = torch.stack([random_logits(seed, 6, 4) for seed in range(3)])
+    found = sinkhorn_log_assignment(views, temperature=0.5)
+    for view, ours in zip(views, found, strict=True):
+        torch.testing.assert_close(ours, sinkhorn_log_assignment(view, temperature=0.5))
+
+
 @pytest.mark.parametrize("size", [1.0, 1e4])
 def test_rows_sum_to_one_and_nothing_overflows(size: float) -> None:
     logits = size * random_logits(0, 40, 6).float()
@@ -87,7 +94,9 @@ def test_few_rows_or_columns(n: int, k: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"logits": torch.ones(2, 3, 4)}, r"logits: expected shape \(n, k\), came \(2, 3, 4\)"),
+        ({"logits": torch.ones(4)}, r"logits: expected shape \(n, k\) or .* came \(4,\); pass"),
+        ({"logits": torch.ones(3, 0)}, r"logits: expected .* with k > 0, came \(3, 0\)"),
+        ({"logits": torch.ones(3, 4, dtype=torch.complex64)}, r"logits: .* came torch.complex64"),
         ({"logits": torch.ones(3, 4).int()}, r"logits: .* came torch.int32"),
         ({"temperature": 0.0}, r"temperature: .* came 0.0"),
         ({"iterations": 0}, r"iterations: expected at least 1, came 0; .* log-softmax"),

@@ -4,9 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.labelled.layouts import (
+    ids_in,
+    mask_of,
+    write_list,
+    write_photos,
+    write_pngs,
+)
 from tests.data.sources import write_voc
 
 from vilseg_data import VocSegmentation, WorldLabelled, build_labelled
+from vilseg_data.labelled.build import LABELLED_SETS
 
 
 def test_world() -> None:
@@ -26,13 +34,53 @@ def test_voc(tmp_path: Path) -> None:
     assert isinstance(default, VocSegmentation)
     assert (default.split, len(default)) == ("val", 2)
     assert len(build_labelled("voc", root=tmp_path, split="mine", count=1)) == 1
+    assert build_labelled("voc", root=tmp_path, unseen="zs3-2").classes.unseen == (10, 14)
+
+
+def _write(root: Path, name: str) -> Path:
+    masks = {"a": mask_of(1, 2), "b": mask_of(3)}
+    if name.startswith("voc"):
+        write_pngs(root / "SegmentationClassAug", masks)
+        return write_voc(root, masks)
+    if name.startswith("context"):
+        write_photos(root / "JPEGImages", masks)
+        write_pngs(root / "SegmentationClassContext", masks)
+        write_list(root / "ImageSets" / "SegmentationContext", "val", masks)
+        return root
+    if name == "folder":
+        write_photos(root / "images", masks)
+        (root / "classes.txt").write_text("a\nb\nc\nd\n")
+        write_pngs(root / "masks", masks)
+        return root
+    write_photos(root / "images" / "val2017", masks)
+    write_pngs(root / "annotations" / "val2017", masks)
+    return root
+
+
+@pytest.mark.parametrize("name", [name for name in LABELLED_SETS if name != "world"])
+def test_every_set_on_disk_by_its_name(tmp_path: Path, name: str) -> None:
+    data = build_labelled(name, root=_write(tmp_path, name), count=1)
+    assert (data.name, len(data), data[0].key) == (name, 1, "a")
+    numbers = [int(part) for part in name.split("-") if part.isdigit()]
+    assert numbers in ([], [len(data.classes)])
+    assert max({0, *ids_in(data[0].labels)} - {255}) < len(data.classes)
+    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+        build_labelled(name, root=tmp_path, count=0)
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("ade", {}, r"name must be one of \['voc', 'world'\], got 'ade'"),
+        ("ade", {}, r"name must be one of \['coco-object', .*, 'world'\], got 'ade'"),
         ("voc", {}, "root must be given for 'voc', got none; it is the folder"),
+        ("coco-stuff", {}, "root must be given for 'coco-stuff', got none"),
+        (
+            "world",
+            {"unseen": "spnet"},
+            "unseen must be left out for 'world', got 'spnet'; its unseen",
+        ),
+        ("folder", {"unseen": "spnet"}, "unseen must be left out for 'folder', got 'spnet'"),
+        ("coco-object", {"unseen": "spnet"}, "unseen must be left out for 'coco-object'"),
         ("voc", {"root": "x", "size": 3}, "size must be left out for 'voc', got 3"),
         ("world", {"root": "x"}, "root must be left out for 'world', got x"),
     ],

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vilseg_data import ClassList
+from vilseg_data.labelled.classes import colour_map
 
 
 def class_list(**fields: object) -> ClassList:
@@ -39,3 +40,11 @@ def test_ids_of_names() -> None:
 def test_contradictions_are_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         class_list(**fields)
+
+
+def test_colours_differ() -> None:
+    colours = [tuple(colour) for colour in colour_map(256).tolist()]
+    assert len(set(colours)) == 256
+    assert [tuple(colour) for colour in colour_map(9).tolist()] == colours[:9]
+    with pytest.raises(ValueError, match="count: expected 0 to 256 classes, came 257"):
+        colour_map(257)

@@ -8,17 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.data.labelled.layouts import ids_in, mask_of, write_list, write_photos, write_pngs
 from tests.data.sources import photo, write_voc
 
 from vilseg_data import BrokenSampleError, LabelledSet, VocSegmentation
 from vilseg_data.labelled import VOC_CLASSES
-from vilseg_data.labelled.voc import read_mask
+from vilseg_data.labelled.masks import plain_table, read_png, relabel
 
 IDS = [*range(21), 255]
-
-
-def mask_of(*ids: int, shape: tuple[int, int] = (6, 9)) -> np.ndarray:
-    return np.resize(np.array(ids), shape)
 
 
 def test_the_classes_of_voc() -> None:
@@ -59,7 +56,7 @@ def test_layouts(tmp_path: Path, nested: bool, inside: str) -> None:
     data = VocSegmentation(tmp_path)
     assert isinstance(data, LabelledSet)
     assert (data.name, len(data)) == ("voc", 2)
-    assert [data[k].key for k in range(2)] == ["b", "a"]
+    assert [data[k].key for k in range(2)] == data.keys() == ["a", "b"]
     assert len(VocSegmentation(tmp_path, count=1)) == 1
 
 
@@ -67,6 +64,57 @@ def test_grey_masks_with_ids_are_read(tmp_path: Path) -> None:
     root = write_voc(tmp_path, {"a": mask_of(3, 255)})
     Image.fromarray(mask_of(3, 255).astype(np.uint8)).save(root / "SegmentationClass" / "a.png")
     assert np.unique(VocSegmentation(root)[0].labels).tolist() == [3, 255]
+
+
+@given(st.lists(st.sampled_from(IDS), min_size=1, max_size=54))
+@settings(max_examples=30)
+def test_without_background_every_id_is_one_less(
+    tmp_path_factory: pytest.TempPathFactory, ids: list[int]
+) -> None:
+    mask = mask_of(*ids)
+    root = write_voc(tmp_path_factory.mktemp("voc"), {"a": mask})
+    data = VocSegmentation(root, classes=20)
+    assert (data.name, len(data.classes), data.classes.background) == ("voc-20", 20, None)
+    for value, label in zip(mask.ravel().tolist(), data[0].labels.ravel().tolist(), strict=True):
+        if value in (0, 255):
+            assert label == 255
+        else:
+            assert data.classes.names[label] == VOC_CLASSES.names[value]
+    unseen = [data.classes.names[k] for k in data.classes.unseen]
+    assert unseen == [VOC_CLASSES.names[k] for k in VOC_CLASSES.unseen]
+
+
+@pytest.mark.parametrize("lists", ["Segmentation", "SegmentationAug", ""])
+def test_masks_merged_with_those_of_sbd(tmp_path: Path, lists: str) -> None:
+    root = write_voc(tmp_path, {"a": mask_of(1, 255)})
+    write_pngs(root / "SegmentationClassAug", {"a": mask_of(1, 2), "b": mask_of(20)})
+    write_photos(root / "JPEGImages", {"b": mask_of(20)})
+    write_list(root / "ImageSets" / lists, "trainaug", ["b", "a"])
+    data = VocSegmentation(root, split="trainaug", annotations="aug")
+    assert (data.name, data.keys(), data.notes) == ("voc-aug", ["a", "b"], ())
+    assert [ids_in(data[k].labels) for k in range(2)] == [[1, 2], [20]]
+    assert (
+        VocSegmentation(root, annotations="aug").notes[-1].endswith("not from the official masks")
+    )
+
+
+def test_other_zero_shot_splits(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"a": mask_of(1)})
+    data = VocSegmentation(root, unseen="zs3-4", classes=20)
+    unseen = [data.classes.names[k] for k in data.classes.unseen]
+    assert unseen == ["aeroplane", "cow", "motorbike", "sofa"]
+
+
+def test_bad_arguments(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"a": mask_of(1)})
+    for options, message in (
+        ({"classes": 22}, "classes: expected 21 or 20, came 22"),
+        ({"annotations": "sbd"}, "annotations: expected 'official' or 'aug', came 'sbd'"),
+        ({"annotations": "aug"}, r"aug \(found JPEGImages; no SegmentationClassAug/ or"),
+        ({"unseen": "none"}, r"unseen: expected one of \['spnet', 'vilseg', 'zs3-10', .*'none'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            VocSegmentation(root, **options)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "1", "LA"])
@@ -107,9 +155,7 @@ def test_missing_files_are_listed(tmp_path: Path) -> None:
     root = write_voc(tmp_path, {name: mask_of(1) for name in "abc"})
     (root / "JPEGImages" / "a.jpg").unlink()
     (root / "SegmentationClass" / "c.png").unlink()
-    message = (
-        r"each of the 3 ids of val, got 2 missing: JPEGImages/a\.jpg, SegmentationClass/c\.png"
-    )
+    message = r"val: expected .* of 3 ids, came 2 missing: .*Images/a\.jpg, .*Class/c\.png; add"
     with pytest.raises(ValueError, match=message):
         VocSegmentation(root)
 
@@ -140,12 +186,14 @@ def test_split_lists_of_every_system(tmp_path: Path, text: bytes) -> None:
 def test_a_split_list_that_is_no_text(tmp_path: Path) -> None:
     root = write_voc(tmp_path, {"a": mask_of(1)})
     (root / "ImageSets" / "Segmentation" / "val.txt").write_bytes(b"\xff\xfea\x00")
-    with pytest.raises(ValueError, match="got 2 missing: JPEGImages/"):
+    with pytest.raises(ValueError, match=r"came 2 missing: .*JPEGImages/"):
         VocSegmentation(root)
 
 
 def test_roots_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"root must hold JPEGImages .* which does not"):
+    with pytest.raises(
+        ValueError, match=r"expected VOC in the form, came .*, which is empty; look"
+    ):
         VocSegmentation(tmp_path)
     with pytest.raises(ValueError, match="which is no folder"):
         VocSegmentation(tmp_path / "absent")
@@ -157,7 +205,7 @@ def test_an_official_list_that_is_not_the_official_one_is_noted(tmp_path: Path) 
     official = VocSegmentation(write_voc(tmp_path / "a", {"a": mask_of(1)}))
     assert official.notes == (
         "val lists 1 ids and is not the official list of 1449: "
-        "scores on it are not comparable with published ones",
+        "1448 are missing, scores on it are not comparable with published ones",
     )
     own = VocSegmentation(write_voc(tmp_path / "b", {"a": mask_of(1)}, nested=False))
     assert own.notes == ()
@@ -187,7 +235,7 @@ def test_full_resolution_masks(shared_data: Path) -> None:
     masks = sorted((shared_data / "fixtures" / "voc" / "SegmentationClass").glob("*.png"))
     assert len(masks) == 8
     for path in masks:
-        labels = read_mask(path, classes=21)
+        labels = relabel(read_png(path), plain_table(21), where=str(path))
         with Image.open(path) as image:
             assert image.size == (labels.shape[1], labels.shape[0])
         assert set(np.unique(labels).tolist()) <= set(IDS)

@@ -4,22 +4,32 @@ Importing this package needs torch alone; `vilseg_core.models` needs the extra `
 """
 
 from vilseg_core import functional
+from vilseg_core.caching import cached_contrastive_step
 from vilseg_core.layers import ClusteringHead
 from vilseg_core.losses import (
+    Centering,
+    CompositeLoss,
     LocalToGlobalLoss,
     MutualInformationLoss,
+    Part,
     SigmoidContrastiveLoss,
+    Sinkhorn,
     SymmetricInfoNCE,
 )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Centering",
     "ClusteringHead",
+    "CompositeLoss",
     "LocalToGlobalLoss",
     "MutualInformationLoss",
+    "Part",
     "SigmoidContrastiveLoss",
+    "Sinkhorn",
     "SymmetricInfoNCE",
     "__version__",
+    "cached_contrastive_step",
     "functional",
 ]

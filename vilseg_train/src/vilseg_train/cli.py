@@ -101,7 +101,9 @@ def train(
 @app.command("eval")
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run; with predictions, a folder of label maps.")],
-    data: Annotated[str, typer.Option(help="Labelled set: world or voc.")],
+    data: Annotated[
+        str, typer.Option(help="Labelled set: world, voc, context, coco-stuff, folder, ...")
+    ],
     root: Annotated[Path | None, typer.Option(help="Folder of the labelled set.")] = None,
     split: Annotated[str, typer.Option(help="Split of the labelled set.")] = "val",
     segmenter: Annotated[str, typer.Option(help="vilseg, patch or predictions.")] = "vilseg",

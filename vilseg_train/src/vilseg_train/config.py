@@ -61,14 +61,14 @@ class RunConfig(BaseModel):
                 f"), at which images are segmented later, came {self.views.global_size}; make them "
                 "equal or leave views.global_size out"
             )
-        if self.loss.vision > 0 and self.views.num_local < 1:
+        if self.loss.local_views and self.views.num_local < 1:
             raise ValueError(
-                "views.num_local: expected at least 1 while loss.vision is "
-                f"{self.loss.vision}, came {self.views.num_local}; give local views or set "
-                "loss.vision=0"
+                f"views.num_local: expected at least 1 while loss.vision is {self.loss.vision} or "
+                f"loss.extra takes local views, came {self.views.num_local}; give local views or "
+                "set loss.vision=0"
             )
         patch = self.model.image.patch_size
-        if self.loss.vision > 0 and patch is not None and self.views.local_size % patch:
+        if self.loss.local_views and patch is not None and self.views.local_size % patch:
             near = max(1, round(self.views.local_size / patch)) * patch
             raise ValueError(
                 f"views.local_size: expected a multiple of the patch size {patch}, came "

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vilseg_data import BrokenSampleError, LabelledSet, VocSegmentation, build_labelled
+from vilseg_data import BrokenSampleError, LabelledSet, build_labelled
+from vilseg_data.labelled import LabelledFiles
 from vilseg_eval import (
     EvalResult,
     PatchSegmenter,
@@ -61,7 +62,7 @@ def evaluate_folder(
     target = out or eval_folder(folder, data=data, segmenter=segmenter)
     check_target(target)
     dataset = build_labelled(data, root=root, split=split, count=count)
-    if isinstance(dataset, VocSegmentation):
+    if isinstance(dataset, LabelledFiles):
         for note in dataset.notes:
             say(console, f"note: {note}")
     chosen: Segmenter

@@ -1,24 +1,55 @@
-"""The three losses of ViL-Seg put together: one batch in, one scalar out (Eq. 1).
+"""The three losses of ViL-Seg, and those of one's own, put together: one batch in, one scalar out.
 
-Legend: n images of the batch, v local views, p prototypes, c clusters, (h, w) the token grid.
+Eq. 1. Legend: n images of the batch, p prototypes.
 """
 
 import math
-from contextlib import nullcontext
 from typing import Literal, Self
 
 import torch
-import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 from torch import Generator, Tensor, nn
 
-from vilseg_core import LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
+from vilseg_core import CompositeLoss, LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
+from vilseg_core.losses.tables import LossTable, read_tables
 from vilseg_core.models import ViLSeg
 from vilseg_data import InvertibleAugmentation, ViewsConfig
+from vilseg_train.outputs import LOCAL_OUTPUTS, OUTPUTS, StepOutputs
+
+# What the record of a step calls something else.
+RESERVED = (
+    "cluster",
+    "cross",
+    "gradient_norm",
+    "images_per_second",
+    "loss",
+    "lr",
+    "retrieval",
+    "samples",
+    "skipped",
+    "step",
+    "temperature",
+    "vision",
+)
 
 
 class LossConfig(BaseModel):
-    """Weights and options of the three losses; a loss of weight 0 costs nothing."""
+    """Weights and options of the three losses; a loss of weight 0 costs nothing.
+
+    `extra` adds losses of one's own, any importable class or function, over the outputs that
+    `vilseg_train.outputs.OUTPUTS` lists:
+
+        [[loss.extra]]
+        name = "spread"                     # its value is recorded under this name
+        loss = "my_package.losses:Spread"
+        weight = 0.1
+        inputs = ["image"]
+        options = {margin = 0.5}            # of the class, or further ones of the function
+        keyword_inputs = {mask = "valid"}
+
+    What such a loss learns is trained and saved as the temperature is. Its module is imported when
+    a run trains, not when one is opened for evaluation.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,10 +70,37 @@ class LossConfig(BaseModel):
     )
     entropy_weight: float = Field(1.2, gt=0)
     symmetric: bool = False
+    extra: tuple[dict[str, JsonValue], ...] = Field((), description="losses of one's own")
+
+    @field_validator("extra")
+    @classmethod
+    def _check_extra(
+        cls, tables: tuple[dict[str, JsonValue], ...]
+    ) -> tuple[dict[str, JsonValue], ...]:
+        for table in read_tables(tables):
+            if table.name in RESERVED:
+                raise ValueError(
+                    f"{table.where}: name: {table.name!r} is recorded already; choose another"
+                )
+            table.check_outputs(OUTPUTS)
+        return tables
+
+    @property
+    def active_extra(self) -> list[LossTable]:
+        """The losses of one's own that have a weight."""
+        return [table for table in read_tables(self.extra) if table.weight != 0]
+
+    @property
+    def local_views(self) -> bool:
+        """Whether any loss takes local views."""
+        return self.vision > 0 or any(
+            LOCAL_OUTPUTS.intersection(table.outputs) for table in self.active_extra
+        )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.cross == self.vision == 0 and (self.cluster == 0 or self.cluster_start > 0):
+        begins_later = self.cluster == 0 or self.cluster_start > 0
+        if self.cross == self.vision == 0 and begins_later and not self.active_extra:
             raise ValueError(
                 "cross, vision: expected a weight above 0 for one of them, came 0 for both; give "
                 "one, or train the clustering head alone with cluster above 0 and cluster_start=0"
@@ -51,13 +109,18 @@ class LossConfig(BaseModel):
 
 
 class Objectives(nn.Module):
-    """The weighted sum of L_cross, L_vision and L_cluster, with its views and its own parameters.
+    """The weighted sum of L_cross, L_vision, L_cluster and the losses of one's own.
+
+    It holds its views and its own parameters.
 
     Args:
         config: weights and options.
         views: how the views of an image are made.
         prototypes: p, the outputs of the model's local-to-global projection.
         image_size: side in pixels of the global view, where `views` leaves it open.
+
+    Raises:
+        ValueError: a loss of `config.extra` cannot be imported or made.
     """
 
     def __init__(
@@ -65,7 +128,7 @@ class Objectives(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        if config.vision == 0:
+        if not config.local_views:
             views = views.model_copy(update={"num_local": 0})
         self.multicrop = views.multicrop(image_size=image_size)
         self.augmentation: InvertibleAugmentation = views.augmentation()
@@ -81,6 +144,10 @@ class Objectives(nn.Module):
         self.cluster = MutualInformationLoss(
             entropy_weight=config.entropy_weight, symmetric=config.symmetric
         )
+        try:
+            self.extra = CompositeLoss.from_config(config.extra)
+        except ValueError as error:
+            raise ValueError(f"loss.extra: {error}") from error
 
     def cluster_begins(self, total: int) -> int:
         """The first step, of `total`, at which L_cluster is computed."""
@@ -106,53 +173,32 @@ class Objectives(nn.Module):
             step: the number of this step, from 0.
             total: the steps of the whole run.
         """
-        views = self.multicrop(images, generator=generator)
-        features = model.encode_image(views.global_view)
-        loss = features.pooled.new_zeros(())
+        outputs = StepOutputs(
+            model,
+            views=self.multicrop(images, generator=generator),
+            tokens=tokens,
+            augmentation=self.augmentation,
+            generator=generator,
+            head_only=self.config.cluster_gradient == "head",
+        )
+        loss = outputs.image.new_zeros(())
         parts: dict[str, Tensor] = {}
         if self.config.cross > 0:
-            cross = self.cross(features.pooled, model.encode_text(tokens))
+            cross = self.cross(outputs.image, outputs.text)
             loss = loss + self.config.cross * cross
             parts["cross"] = cross.detach()
             parts["temperature"] = self.cross.logit_scale.detach().exp().reciprocal()
         if self.config.vision > 0:
-            vision = self._vision(model, views.local_views, features.pooled)
+            # Eq. 2: what a local view says of the prototypes, against what the global view says.
+            vision = self.vision(outputs.local_logits, outputs.global_logits)
+            self.vision.update(outputs.global_logits.detach())
             loss = loss + self.config.vision * vision
             parts["vision"] = vision.detach()
         if self.config.cluster > 0 and step >= self.cluster_begins(total):
-            cluster = self._cluster(
-                model, views.global_view, pixels=features.pixels, generator=generator
-            )
+            # Eq. 5-8: clusters of an image against those of its changed copy, the mean over heads.
+            pairs = zip(outputs.heads, outputs.changed_heads, strict=True)
+            cluster = torch.stack([self.cluster(a, b, outputs.valid) for a, b in pairs]).mean()
             loss = loss + self.config.cluster * cluster
             parts["cluster"] = cluster.detach()
-        return loss, parts
-
-    def _vision(self, model: ViLSeg, local_views: Tensor, pooled: Tensor) -> Tensor:
-        """Eq. 2: what a local view says of the prototypes, against what the global view says."""
-        # Unit features: the temperatures are made for cosines, larger logits give targets of one
-        # prototype alone.
-        local = F.normalize(model.encode_image(local_views.flatten(0, 1)).pooled, dim=1)
-        local_logits = model.projection(local).unflatten(0, local_views.shape[:2])
-        global_logits = model.projection(F.normalize(pooled, dim=1))
-        loss: Tensor = self.vision(local_logits, global_logits)
-        self.vision.update(global_logits.detach())
-        return loss
-
-    def _cluster(
-        self, model: ViLSeg, images: Tensor, *, pixels: Tensor, generator: Generator | None
-    ) -> Tensor:
-        """Eq. 5-8: clusters of an image against those of its changed copy, mapped back.
-
-        With several heads, the mean over the heads.
-        """
-        params = self.augmentation.sample(len(images), generator=generator, device=images.device)
-        head_only = self.config.cluster_gradient == "head"
-        with torch.no_grad() if head_only else nullcontext():
-            changed = model.encode_image(self.augmentation.apply(images, params)).pixels
-        restored, valid = self.augmentation.invert(changed, params)
-        if head_only:
-            pixels = pixels.detach()
-        first = model.clustering_head.forward_all(pixels)
-        second = model.clustering_head.forward_all(restored)
-        losses = [self.cluster(a, b, valid) for a, b in zip(first, second, strict=True)]
-        return torch.stack(losses).mean()
+        extra, values = self.extra(outputs)
+        return loss + extra, parts | values

@@ -16,16 +16,34 @@ def dumps(document: Mapping[str, Any]) -> str:
     return "\n".join(_table(document, path=())).strip() + "\n"
 
 
-def _table(table: Mapping[str, Any], *, path: tuple[str, ...]) -> Iterator[str]:
+def _table(
+    table: Mapping[str, Any], *, path: tuple[str, ...], in_list: bool = False
+) -> Iterator[str]:
     # Values stand before sub-tables: after a [header] everything belongs to that header.
-    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
-    if path and (plain or not table):
-        yield f"\n[{'.'.join(_key(part) for part in path)}]"
+    plain = {key: value for key, value in table.items() if not _is_section(value)}
+    if path and not in_list and (plain or not table):
+        yield f"\n[{_dotted(path)}]"
     for key, value in plain.items():
         yield f"{_key(key)} = {_value(value)}"
     for key, value in table.items():
+        inner = (*path, key)
         if isinstance(value, Mapping):
-            yield from _table(value, path=(*path, key))
+            yield from _table(value, path=inner)
+        elif _is_section(value):
+            for entry in value:
+                yield f"\n[[{_dotted(inner)}]]"
+                yield from _table(entry, path=inner, in_list=True)
+
+
+def _is_section(value: Any) -> bool:
+    """Whether a value has a header of its own: a table, or a list of nothing but tables."""
+    if isinstance(value, list | tuple):
+        return bool(value) and all(isinstance(entry, Mapping) for entry in value)
+    return isinstance(value, Mapping)
+
+
+def _dotted(path: tuple[str, ...]) -> str:
+    return ".".join(map(_key, path))
 
 
 def _key(key: str) -> str:

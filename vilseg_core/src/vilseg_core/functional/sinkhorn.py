@@ -1,7 +1,8 @@
 """Balanced soft assignment of images to prototypes by Sinkhorn-Knopp, in the log domain.
 
-n = images (joined over the group), k = prototypes. Source: Caron et al., "Unsupervised Learning of
-Visual Features by Contrasting Cluster Assignments" (2020), as used for targets in DINOv2.
+g = views, n = images (joined over the group), k = prototypes. Source: Caron et al., "Unsupervised
+Learning of Visual Features by Contrasting Cluster Assignments" (2020), as used for targets in
+DINOv2.
 """
 
 import torch
@@ -28,24 +29,26 @@ def sinkhorn_log_assignment(
 
     Starting from exp(logits / temperature), each iteration scales the prototypes to equal totals
     over the images and then each image to a total of 1. In the log domain no logit overflows.
-    The result carries no gradient: it is a target.
+    Several views are balanced each by itself. The result carries no gradient: it is a target.
 
     Args:
-        logits: (n, k).
+        logits: (n, k), or (g, n, k).
         temperature: divides the logits.
         iterations: number of scalings; 3 is customary.
         group: processes whose images are balanced together; None means this process alone.
 
     Returns:
-        (n, k), logarithms of rows that sum to 1; float32, or float64 where `logits` is.
+        The shape of `logits`, logarithms of rows that sum to 1; float32, or float64 where `logits`
+        is.
 
     Raises:
         ValueError: the shape, the dtype, `temperature` or `iterations` are not as above.
     """
     check_floating("logits", logits)
-    if logits.ndim != 2:
+    if logits.ndim not in (2, 3) or logits.shape[-1] == 0:
         raise ValueError(
-            f"logits: expected shape (n, k), came {tuple(logits.shape)}; pass one row an image."
+            f"logits: expected shape (n, k) or (g, n, k) with k > 0, came {tuple(logits.shape)}; "
+            "pass one row an image."
         )
     check_positive("temperature", temperature)
     if iterations < 1:
@@ -56,7 +59,8 @@ def sinkhorn_log_assignment(
     with without_autocast(logits):
         assignment = logits.detach().to(at_least_float32(logits)) / temperature
         for _ in range(iterations):
-            totals = assignment.logsumexp(0, keepdim=True)
-            assignment = assignment - gather_rows(totals, group).logsumexp(0, keepdim=True)
-            assignment = assignment.log_softmax(1)
+            totals = assignment.logsumexp(-2, keepdim=True)
+            # One row a rank, so that the views of all ranks travel together.
+            joined = gather_rows(totals.reshape(1, -1), group).logsumexp(0)
+            assignment = (assignment - joined.reshape(totals.shape)).log_softmax(-1)
     return assignment

@@ -1,40 +1,31 @@
 """Labelled sets by name."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from vilseg_data.labelled.classes import LabelledSet
+from vilseg_data.labelled.coco import CocoStuff
+from vilseg_data.labelled.context import PascalContext
+from vilseg_data.labelled.folder import FolderSet
 from vilseg_data.labelled.voc import VocSegmentation
 from vilseg_data.world.dataset import WorldLabelled
 
-
-def _world(
-    *, root: Path | None, split: str | None, count: int | None, size: int | None, seed: int
-) -> LabelledSet:
-    if root is not None:
-        raise ValueError(f"root must be left out for 'world', got {root}; it reads no files")
-    return WorldLabelled(
-        split="val" if split is None else split,
-        count=200 if count is None else count,
-        image_size=64 if size is None else size,
-        seed=seed,
-    )
-
-
-def _voc(
-    *, root: Path | None, split: str | None, count: int | None, size: int | None, seed: int
-) -> LabelledSet:
-    del seed
-    if root is None:
-        raise ValueError(
-            "root must be given for 'voc', got none; it is the folder that holds JPEGImages and "
-            "SegmentationClass, or VOCdevkit/VOC2012 with them"
-        )
-    if size is not None:
-        raise ValueError(f"size must be left out for 'voc', got {size}; photos keep their own size")
-    return VocSegmentation(root, split="val" if split is None else split, count=count)
-
-
-_BUILDERS = {"world": _world, "voc": _voc}
+_ON_DISK: dict[str, Callable[..., LabelledSet]] = {
+    "voc": VocSegmentation,
+    "voc-20": partial(VocSegmentation, classes=20),
+    "voc-aug": partial(VocSegmentation, annotations="aug"),
+    "context": PascalContext,
+    "context-60": partial(PascalContext, classes=60),
+    "context-33": partial(PascalContext, classes=33),
+    "coco-stuff": CocoStuff,
+    "coco-stuff-182": partial(CocoStuff, classes=182),
+    "coco-object": partial(CocoStuff, classes=81),
+    "folder": FolderSet,
+}
+# COCO-Object has none: no split of it is published.
+_OWN_UNSEEN = frozenset(("world", "folder", "coco-object"))
+LABELLED_SETS = ("world", *_ON_DISK)
 
 
 def build_labelled(
@@ -43,16 +34,42 @@ def build_labelled(
     root: str | Path | None = None,
     split: str | None = None,
     count: int | None = None,
+    unseen: str | None = None,
     size: int | None = None,
     seed: int = 0,
 ) -> LabelledSet:
-    """The labelled set `name`: "world" or "voc".
+    """The labelled set `name`, one of `LABELLED_SETS`.
 
-    `split` is "val" unless given. `count` is how many scenes the world has (200) or how many
-    images of the split are taken (all). `size` and `seed` are the world's: pixels a side (64) and
-    the seed it is drawn from.
+    `root` is the folder of a set on disk; which form of the set it holds is found out. `split` is
+    "val" unless given ("test" of COCO-Stuff 10k). `count` is how many scenes the world has (200)
+    or how many images of the split are taken (all). `unseen` names a zero-shot split of the set in
+    `ZERO_SHOT` ("vilseg" unless given). `size` and `seed` are the world's: pixels a
+    side (64) and the seed it is drawn from.
     """
-    if name not in _BUILDERS:
-        raise ValueError(f"name must be one of {sorted(_BUILDERS)}, got {name!r}; choose one")
-    folder = None if root is None else Path(root)
-    return _BUILDERS[name](root=folder, split=split, count=count, size=size, seed=seed)
+    if name not in LABELLED_SETS:
+        raise ValueError(f"name must be one of {sorted(LABELLED_SETS)}, got {name!r}; choose one")
+    if unseen is not None and name in _OWN_UNSEEN:
+        raise ValueError(
+            f"unseen must be left out for {name!r}, got {unseen!r}; its unseen classes are not "
+            "chosen by name"
+        )
+    if name == "world":
+        if root is not None:
+            raise ValueError(f"root must be left out for 'world', got {root}; it reads no files")
+        return WorldLabelled(
+            split="val" if split is None else split,
+            count=200 if count is None else count,
+            image_size=64 if size is None else size,
+            seed=seed,
+        )
+    if root is None:
+        raise ValueError(
+            f"root must be given for {name!r}, got none; it is the folder that holds the unpacked "
+            "set"
+        )
+    if size is not None:
+        raise ValueError(
+            f"size must be left out for {name!r}, got {size}; photos keep their own size"
+        )
+    options = {"split": split, "unseen": unseen, "count": count}
+    return _ON_DISK[name](root, **{key: v for key, v in options.items() if v is not None})

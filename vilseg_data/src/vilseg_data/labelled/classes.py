@@ -1,8 +1,10 @@
 """Class lists, and the shape of a labelled set."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from importlib.resources import files
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -81,3 +83,25 @@ class LabelledSet(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> LabelledSample: ...
+
+
+def load_facts(name: str) -> dict[str, Any]:
+    """The data file `<name>.json` of this package: class names, zero-shot splits and lists."""
+    text = files("vilseg_data.labelled").joinpath(f"{name}.json").read_text(encoding="utf-8")
+    facts: dict[str, Any] = json.loads(text)
+    return facts
+
+
+def colour_map(count: int) -> npt.NDArray[np.uint8]:
+    """The colours of the VOC devkit, uint8 (count, 3), all different up to 256.
+
+    Bit 3 b + c of the id is bit 7 - b of channel c.
+    """
+    if not 0 <= count <= 256:
+        raise ValueError(f"count: expected 0 to 256 classes, came {count}; ids are 8 bits wide")
+    ids = np.arange(count)
+    colours = np.zeros((count, 3), dtype=np.uint8)
+    for bit in range(3):
+        for channel in range(3):
+            colours[:, channel] |= ((ids >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
+    return colours

@@ -1,156 +1,108 @@
 """PASCAL VOC 2012 segmentation, and any set in its layout, as distributed.
 
 `JPEGImages/<id>.jpg`, `SegmentationClass/<id>.png` (palette images: 0 background, 1-20 classes,
-255 void) and `ImageSets/Segmentation/<split>.txt` or `ImageSets/<split>.txt`.
+255 void) and `ImageSets/Segmentation/<split>.txt` or `ImageSets/<split>.txt`. Masks merged with
+SBD's lie in `SegmentationClassAug/`, as grey or palette images of the same ids.
 """
 
-import hashlib
-import json
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
+from vilseg_data.labelled.classes import IGNORE, ClassList, colour_map, load_facts
+from vilseg_data.labelled.files import LabelledFiles
+from vilseg_data.labelled.layout import Form, compare_list, find_form, read_split
+from vilseg_data.labelled.masks import MaskFolder, plain_table, stems, value_table
+from vilseg_data.labelled.zero_shot import ZERO_SHOT, choose_split, with_unseen
 
-from vilseg_data.captions.sample import BrokenSampleError
-from vilseg_data.decode import decode_image
-from vilseg_data.labelled.classes import IGNORE, ClassList, LabelledSample
-
-_NESTED = (".", "VOCdevkit/VOC2012", "VOC2012")
-_FACTS: dict[str, Any] = json.loads(
-    files("vilseg_data.labelled").joinpath("voc.json").read_text(encoding="utf-8")
-)
-VOC_CLASSES = ClassList(
-    names=tuple(_FACTS["names"]),
-    prompts=tuple(_FACTS["prompts"]),
-    unseen=tuple(_FACTS["unseen"]),
-    background=_FACTS["background"],
-    palette=np.array(_FACTS["palette"], dtype=np.uint8),
-)
+_FACTS = load_facts("voc")
+_BASES = ("", "VOCdevkit/VOC2012/", "VOC2012/")
+_FOLDERS = {"official": "SegmentationClass", "aug": "SegmentationClassAug"}
 
 
-def _find_root(root: Path) -> Path:
-    for nested in _NESTED:
-        folder = root / nested
-        if (folder / "JPEGImages").is_dir() and (folder / "SegmentationClass").is_dir():
-            return folder
-    raise ValueError(
-        "root must hold JPEGImages and SegmentationClass (or VOCdevkit/VOC2012 with them), got "
-        f"{root}, which {'does not' if root.is_dir() else 'is no folder'}; give the unpacked set"
+def _class_list() -> ClassList:
+    names = tuple(_FACTS["names"])
+    blank = ClassList(
+        names=names,
+        prompts=tuple(_FACTS["prompts"]),
+        unseen=(),
+        background=0,
+        palette=colour_map(len(names)),
+    )
+    return with_unseen(blank, ZERO_SHOT["voc"]["vilseg"])
+
+
+VOC_CLASSES = _class_list()
+
+
+def without_background(classes: ClassList) -> ClassList:
+    """`classes` without their background, id 0: every other id is one less."""
+    return ClassList(
+        names=classes.names[1:],
+        prompts=classes.prompts[1:],
+        unseen=tuple(k - 1 for k in classes.unseen),
+        background=None,
+        palette=classes.palette[1:],
     )
 
 
-def _read_split(folder: Path, split: str) -> tuple[list[str], bool]:
-    """The ids of a split, and whether its list stands where the devkit has it."""
-    places = (folder / "ImageSets" / "Segmentation", folder / "ImageSets")
-    for official, place in zip((True, False), places, strict=True):
-        path = place / f"{split}.txt"
-        if path.is_file():
-            ids = path.read_text(encoding="utf-8-sig", errors="replace").split()
-            if not ids:
-                raise ValueError(f"split must list at least one id, got {path}, which is empty")
-            if len(set(ids)) != len(ids):
-                raise ValueError(f"{path} must list every id once, got {len(ids)} with repeats")
-            return ids, official
-    found = sorted({path.stem for place in places for path in place.glob("*.txt")})
-    raise ValueError(f"split must be one of {found} of {folder}, got {split!r}")
-
-
-def _check_files(folder: Path, ids: list[str], split: str) -> None:
-    missing = [
-        f"{part}/{name}{suffix}"
-        for name in ids
-        for part, suffix in (("JPEGImages", ".jpg"), ("SegmentationClass", ".png"))
-        if not (folder / part / f"{name}{suffix}").is_file()
-    ]
-    if missing:
-        shown = ", ".join(missing[:5])
-        raise ValueError(
-            f"{folder} must hold an image and a mask for each of the {len(ids)} ids of {split}, "
-            f"got {len(missing)} missing: {shown}{', ...' if len(missing) > 5 else ''}; "
-            "add the files or choose another split"
-        )
-
-
-def read_mask(path: Path, *, classes: int) -> Tensor:
-    """The ids in a mask, int64 (h, w), each in 0..classes - 1 or 255.
-
-    Palette images are read as indices, 8-bit grey ones as they are. Anything else, and any other
-    id, raises `BrokenSampleError` that names the file.
-    """
-    # As in decoding photos: Pillow raises errors of many kinds on damaged files.
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            values = np.array(image) if mode in ("P", "L") else None
-    except Exception as error:
-        raise BrokenSampleError(str(path), f"unreadable mask: {error}") from error
-    if values is None:
-        raise BrokenSampleError(
-            str(path),
-            f"mode {mode}, expected palette indices (mode P, or L with ids): a mask converted to "
-            "colours has lost its ids, use the PNG as distributed",
-        )
-    present = np.unique(values)
-    wrong = [int(k) for k in present if k >= classes and k != IGNORE]
-    if wrong:
-        raise BrokenSampleError(
-            str(path),
-            f"ids {wrong[:5]}, expected 0..{classes - 1} or {IGNORE}: not a mask of this class "
-            "list, or grey levels in place of ids",
-        )
-    return torch.from_numpy(values).long()
-
-
-class VocSegmentation:
+class VocSegmentation(LabelledFiles):
     """Photos with masks in the VOC layout: 21 classes, background 0, 255 ignored.
 
-    `root` holds the layout, or VOCdevkit/VOC2012 with it. A missing split, image or mask is
-    refused at once; an unreadable one when it is asked for, as `BrokenSampleError`. `notes` says
-    where an official list is not what the devkit has (scores on it are not benchmark scores).
+    `root` holds the layout, or VOCdevkit/VOC2012 with it. `notes` says where an official list is
+    not what the devkit has (scores on it are not benchmark scores).
     """
 
-    def __init__(self, root: str | Path, *, split: str = "val", count: int | None = None) -> None:
-        folder = _find_root(Path(root))
-        ids, official = _read_split(folder, split)
-        _check_files(folder, ids, split)
-        self.name = "voc"
-        self.classes = VOC_CLASSES
-        self.split = split
-        self.notes: tuple[str, ...] = _compare(ids, split) if official else ()
-        if count is not None and count < 1:
-            raise ValueError(f"count must be at least 1, got {count}; leave it out for all")
-        self._folder = folder
-        self._ids = ids if count is None else ids[:count]
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        split: str = "val",
+        classes: Literal[21, 20] = 21,
+        annotations: Literal["official", "aug"] = "official",
+        unseen: str = "vilseg",
+        count: int | None = None,
+    ) -> None:
+        """Classes and masks to read.
 
-    def __len__(self) -> int:
-        return len(self._ids)
+        Args:
+            classes: 21, or 20: background is ignored and the ids of the others are one less.
+            annotations: "official", or "aug" for the masks of SegmentationClassAug.
+            unseen: the zero-shot split, a name of `ZERO_SHOT["voc"]`.
+            count: the first so many images alone.
 
-    def __getitem__(self, index: int) -> LabelledSample:
-        key = self._ids[index]
-        photo = self._folder / "JPEGImages" / f"{key}.jpg"
-        mask = self._folder / "SegmentationClass" / f"{key}.png"
-        image, labels = decode_image(photo), read_mask(mask, classes=len(self.classes))
-        if image.shape[1:] != labels.shape:
-            raise BrokenSampleError(
-                str(mask),
-                f"{labels.shape[1]} x {labels.shape[0]} pixels, its image has {image.shape[2]} x "
-                f"{image.shape[1]}: use the mask of the same image at the same size",
-            )
-        return LabelledSample(key, image, labels)
-
-
-def _compare(ids: list[str], split: str) -> tuple[str, ...]:
-    known = _FACTS["splits"].get(split)
-    if known is None:
-        return ()
-    digest = hashlib.sha256("".join(f"{name}\n" for name in sorted(ids)).encode()).hexdigest()
-    if digest == known["sha256"]:
-        return ()
-    return (
-        f"{split} lists {len(ids)} ids and is not the official list of {known['count']}: "
-        "scores on it are not comparable with published ones",
-    )
+        Raises:
+            ValueError: the root, the list of the split, an image or a mask is missing.
+        """
+        if classes not in (21, 20):
+            raise ValueError(f"classes: expected 21 or 20, came {classes}; choose one")
+        if annotations not in _FOLDERS:
+            raise ValueError(f"annotations: expected 'official' or 'aug', came {annotations!r}")
+        folder = _FOLDERS[annotations]
+        parts = {part: [f"{base}{part}/" for base in _BASES] for part in ("JPEGImages", folder)}
+        found = find_form(Path(root), [Form(annotations, parts)], what="VOC")
+        lists = found.parts[folder].parent / "ImageSets"
+        ids, path = read_split([lists / "Segmentation", lists / "SegmentationAug", lists], split)
+        official = path.parent.name == "Segmentation"
+        known = _FACTS["lists"].get(split) if official else None
+        notes = compare_list(ids, known, split=split)
+        aug = annotations == "aug"
+        if aug and split == "val":
+            notes += ("val is read from SegmentationClassAug, not from the official masks",)
+        chosen = with_unseen(VOC_CLASSES, choose_split("voc", unseen))
+        name, table = "voc", plain_table(21)
+        if classes == 20:
+            name, chosen = "voc-20", without_background(chosen)
+            table = value_table({0: IGNORE, IGNORE: IGNORE} | {k: k - 1 for k in range(1, 21)})
+        super().__init__(
+            name=f"{name}-aug" if aug else name,
+            classes=chosen,
+            split=split,
+            form=annotations,
+            ids=ids,
+            photos=stems(found.parts["JPEGImages"], suffixes=(".jpg",)),
+            photo_folder=found.parts["JPEGImages"],
+            masks=MaskFolder(found.parts[folder]),
+            table=table,
+            notes=notes,
+            count=count,
+        )
