@@ -8,7 +8,15 @@ from tests.core import workers
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from vilseg_core.distributed import gather_rows, sum_over_group, world_size
+from vilseg_core.distributed import (
+    gather_rows,
+    logsumexp_over_group,
+    max_over_group,
+    rows_of_ranks,
+    share_rows,
+    sum_over_group,
+    world_size,
+)
 
 Found = dict[str, dict[str, Tensor]]
 
@@ -52,15 +60,33 @@ def test_statistics_are_those_of_the_joined_batch(
     ranks: tuple[tuple[int, ...], list[Found]],
 ) -> None:
     sizes, found = ranks
-    truth = workers.statistics(workers.batch(sum(sizes))[0], group=None)
+    truth = workers.statistics(*workers.batch(sum(sizes)), group=None)
     for rank in found:
-        torch.testing.assert_close(rank["statistics"]["center"], truth["center"])
+        for key, exact in truth.items():
+            if key != "assignment":
+                torch.testing.assert_close(rank["statistics"][key], exact)
     joined = torch.cat([rank["statistics"]["assignment"] for rank in found])
     torch.testing.assert_close(joined, truth["assignment"])
+
+
+def test_both_collectives_give_each_rank_the_sum_of_its_rows(
+    ranks: tuple[tuple[int, ...], list[Found]],
+) -> None:
+    sizes, found = ranks
+    total = sum(sizes)
+    parts = torch.stack([torch.arange(2.0 * total) * 10**rank for rank in range(len(sizes))])
+    truth = torch.split(parts.sum(0).reshape(total, 2), list(sizes))
+    for rank, exact in zip(found, truth, strict=True):
+        for way in rank["scattered"].values():
+            assert torch.equal(way, exact)
 
 
 def test_alone_nothing_is_sent_or_copied() -> None:
     rows = torch.ones(3, 2)
     assert world_size(None) == 1
+    assert rows_of_ranks(rows, None) == ((3,), 0)
     assert gather_rows(rows, None) is rows
+    assert share_rows(rows, None) is rows
+    assert logsumexp_over_group(rows, None) is rows
+    assert torch.equal(max_over_group(rows, None), rows)
     assert sum_over_group(rows, None) is rows

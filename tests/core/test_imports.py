@@ -34,6 +34,7 @@ def test_promised_names() -> None:
         "LocalToGlobalLoss",
         "MutualInformationLoss",
         "Part",
+        "SigmoidContrastiveLoss",
         "Sinkhorn",
         "SymmetricInfoNCE",
         "__version__",

@@ -1,5 +1,6 @@
 """What each process of the distributed tests runs; a module of its own, to be spawned."""
 
+import contextlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,15 +9,36 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vilseg_core import LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
+from vilseg_core import (
+    LocalToGlobalLoss,
+    MutualInformationLoss,
+    SigmoidContrastiveLoss,
+    SymmetricInfoNCE,
+    distributed,
+)
+from vilseg_core.distributed import rows_of_ranks
 from vilseg_core.functional import sinkhorn_log_assignment
 from vilseg_core.losses import Centering
 from vilseg_core.ops import Implementation
 
 LOSSES = (
     "info_nce",
-    "info_nce_one_way",
     "info_nce_chunked",
+    "info_nce_one_way",
+    "info_nce_one_way_chunked",
+    "info_nce_other_way_chunked",
+    "info_nce_ids",
+    "info_nce_valid",
+    "info_nce_smoothing",
+    "info_nce_negatives",
+    "info_nce_ids_valid_smoothing_negatives",
+    "info_nce_ids_valid_smoothing_negatives_chunked",
+    "info_nce_one_way_ids_valid_smoothing_negatives",
+    "info_nce_other_way_ids_valid_smoothing_negatives",
+    "sigmoid",
+    "sigmoid_chunked",
+    "sigmoid_ids_valid",
+    "sigmoid_ids_valid_chunked",
     "information",
     "information_masked",
     "information_masked_chunked",
@@ -47,8 +69,21 @@ class Towers(nn.Module):
         if self.name.endswith("pairs"):
             b = torch.stack([b, b.flip(1) / 2])
         extra = (mask,) if self.name.startswith("information_masked") else ()
-        loss: Tensor = self.loss(a, b, *extra)
+        loss: Tensor = self.loss(a, b, *extra, **self.options(first, second, mask))
         return loss
+
+    def options(self, first: Tensor, second: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Of the contrastive losses; the negatives go through the towers as well."""
+        options = {}
+        if "ids" in self.name:
+            # Shared within a rank and across ranks.
+            options["ids"] = (mask * 4).long() % 3
+        if "valid" in self.name:
+            options["valid"] = mask > 0.3
+        if "negatives" in self.name:
+            options["image_negatives"] = self.first(second)
+            options["text_negatives"] = self.second(torch.cat([first, second]))
+        return options
 
 
 def implementation(name: str) -> Implementation:
@@ -58,8 +93,17 @@ def implementation(name: str) -> Implementation:
 def build(name: str, *, group: dist.ProcessGroup | None) -> nn.Module:
     kind, _, option = name.partition("_")
     if name.startswith("info_nce"):
-        direction: Any = "image_to_text" if name.endswith("one_way") else "both"
-        return SymmetricInfoNCE(0.3, direction=direction, group=group, impl=implementation(name))
+        ways = {"one_way": "image_to_text", "other_way": "text_to_image"}
+        direction: Any = next((way for key, way in ways.items() if key in name), "both")
+        return SymmetricInfoNCE(
+            0.3,
+            direction=direction,
+            label_smoothing=0.2 if "smoothing" in name else 0.0,
+            group=group,
+            impl=implementation(name),
+        )
+    if kind == "sigmoid":
+        return SigmoidContrastiveLoss(0.3, bias=-1.0, group=group, impl=implementation(name))
     if kind == "information":
         return MutualInformationLoss(
             entropy_weight=1.2,
@@ -112,12 +156,37 @@ def measure(
     return found
 
 
-def statistics(rows: Tensor, *, group: dist.ProcessGroup | None) -> dict[str, Tensor]:
-    """What carries no gradient: Sinkhorn's assignment and the centre after an update."""
+def statistics(
+    rows: Tensor, others: Tensor, mask: Tensor, *, group: dist.ProcessGroup | None
+) -> dict[str, Tensor]:
+    """What carries no gradient: Sinkhorn's assignment, the centre after an update, accuracies."""
     targets = Centering(4, momentum=0.5, group=group).double()
     targets.update(rows)
     assignment = sinkhorn_log_assignment(rows, temperature=0.3, group=group)
-    return {"center": targets.center, "assignment": assignment}
+    found = {"center": targets.center, "assignment": assignment}
+    every_option = {
+        "ids": (mask * 4).long() % 3,
+        "valid": mask > 0.3,
+        "image_negatives": others.flip(1),
+        "text_negatives": rows.flip(1),
+    }
+    for name, options in (("plain", {}), ("options", every_option)):
+        for impl in ("reference", "chunked"):
+            contrast = SymmetricInfoNCE(direction="text_to_image", group=group, impl=impl)
+            statistics = contrast(rows, others, **options, return_statistics=True)[1]
+            found[f"contrast_{name}_{impl}"] = torch.stack(list(statistics))
+    return found
+
+
+def scattered(count: int, *, group: dist.ProcessGroup) -> dict[str, Tensor]:
+    """The backward pass of shared rows by way of each collective; every rank's part differs."""
+    ranks = rows_of_ranks(torch.ones(count, 2), group)
+    joined = torch.arange(2.0 * ranks.total).reshape(-1, 2) * 10 ** dist.get_rank(group)
+    found = {"reduced": distributed._sum_to_owners(joined, group, ranks)}
+    with contextlib.suppress(RuntimeError):
+        # Not in gloo of every torch.
+        found["scattered"] = distributed._reduce_scatter(joined, group, ranks)
+    return found
 
 
 def refusal(outsiders: dist.ProcessGroup) -> str:
@@ -140,7 +209,8 @@ def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
     first, second, mask = (x[part] for x in batch(sum(sizes)))
     group = dist.group.WORLD
     found = {name: measure(name, (first, second, mask), group=group) for name in LOSSES}
-    found["statistics"] = statistics(first, group=group)
+    found["statistics"] = statistics(first, second, mask, group=group)
+    found["scattered"] = scattered(sizes[rank], group=cast(dist.ProcessGroup, group))
     first_alone = dist.new_group([0])
     if rank > 0:
         text = refusal(cast(dist.ProcessGroup, first_alone))

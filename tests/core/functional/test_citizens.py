@@ -17,6 +17,44 @@ CASES: dict[str, Case] = {
         partial(functional.symmetric_info_nce, logit_scale=10.0, impl="chunked"),
         [(5, 8), (5, 8)],
     ),
+    "info_nce_options": (
+        partial(
+            functional.symmetric_info_nce,
+            logit_scale=10.0,
+            ids=torch.tensor([0, 1, 0, 2, 3]),
+            valid=torch.arange(5) < 4,
+            label_smoothing=0.1,
+        ),
+        [(5, 8), (5, 8)],
+    ),
+    "info_nce_options_chunked": (
+        lambda image, text, image_negatives, text_negatives: functional.symmetric_info_nce(
+            image,
+            text,
+            logit_scale=10.0,
+            ids=torch.tensor([0, 1, 0, 2, 3]),
+            valid=torch.arange(5) < 4,
+            label_smoothing=0.1,
+            image_negatives=image_negatives,
+            text_negatives=text_negatives,
+            impl="chunked",
+        ),
+        [(5, 8), (5, 8), (3, 8), (2, 8)],
+    ),
+    "sigmoid": (
+        partial(functional.sigmoid_contrastive_loss, logit_scale=10.0, logit_bias=-10.0),
+        [(5, 8), (5, 8)],
+    ),
+    "sigmoid_chunked": (
+        partial(
+            functional.sigmoid_contrastive_loss,
+            logit_scale=10.0,
+            logit_bias=-10.0,
+            ids=torch.tensor([0, 1, 0, 2, 3]),
+            impl="chunked",
+        ),
+        [(5, 8), (5, 8)],
+    ),
     "joint": (functional.joint_matrix, [(2, 3, 4, 5), (2, 3, 4, 5)]),
     "joint_chunked": (
         partial(functional.joint_matrix, impl="chunked"),

@@ -12,6 +12,7 @@ from vilseg_core.losses import (
     LocalToGlobalLoss,
     MutualInformationLoss,
     Part,
+    SigmoidContrastiveLoss,
     Sinkhorn,
     SymmetricInfoNCE,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "LocalToGlobalLoss",
     "MutualInformationLoss",
     "Part",
+    "SigmoidContrastiveLoss",
     "Sinkhorn",
     "SymmetricInfoNCE",
     "__version__",

@@ -4,6 +4,7 @@ from vilseg_core.losses.composite import CompositeLoss, Part
 from vilseg_core.losses.info_nce import SymmetricInfoNCE
 from vilseg_core.losses.local_to_global import LocalToGlobalLoss
 from vilseg_core.losses.mutual_information import MutualInformationLoss
+from vilseg_core.losses.sigmoid_contrastive import SigmoidContrastiveLoss
 from vilseg_core.losses.targets import Centering, Sinkhorn, Targets
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "LocalToGlobalLoss",
     "MutualInformationLoss",
     "Part",
+    "SigmoidContrastiveLoss",
     "Sinkhorn",
     "SymmetricInfoNCE",
     "Targets",

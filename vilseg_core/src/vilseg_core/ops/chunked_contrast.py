@@ -1,167 +1,166 @@
-"""InfoNCE over blocks of rows: plain torch, nothing n x n, gradients from recomputed blocks.
+"""Scores of pairs over blocks of rows: plain torch, no matrix of scores, recomputed gradients.
 
-n = pairs, d = embedding dimension. One block of scores feeds the log-sum-exp of its rows, which is
-complete in the block, and that of the columns, which is carried from block to block as a maximum
-and a sum. Memory beyond inputs and gradients: their unit rows, 2 * n * d numbers, and two blocks,
-2 * `BLOCK_ROWS` * n numbers. Autograd would keep more for the unit rows alone.
+r = images, c = texts, d = embedding dimension. One block of scores feeds the log-sum-exp of its
+rows, which is complete in the block, and that of the columns, which is carried from block to block
+as a maximum and a sum. Memory beyond inputs and gradients: their unit rows, (r + c) * d numbers,
+and two blocks, 2 * `BLOCK_ROWS` * c numbers. Autograd would keep more for the unit rows alone.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vilseg_core._numerics import without_autocast
+from vilseg_core.ops.score_blocks import (
+    BLOCK_ROWS,
+    ColumnLogSumExp,
+    row_dots,
+    row_logsumexp,
+    through_unit,
+    unit_rows,
+)
 
-BLOCK_ROWS = 256
-SHORTEST = 1e-12
-"""Rows shorter than this are divided by it, as torch.nn.functional.normalize does."""
+
+class PairStatistics(NamedTuple):
+    """What a contrastive loss needs of r x c scores of which one a row is right.
+
+    The log-sum-exp is over the wrong candidates alone, so that a loss keeps its digits where the
+    right one has won. Without any wrong candidate it and the best are the lowest finite value.
+    """
+
+    wrong_by_row: Tensor
+    wrong_by_column: Tensor
+    right: Tensor
+    best_by_row: Tensor
+    best_by_column: Tensor
 
 
-@torch.library.custom_op("vilseg::contrast", mutates_args=())
-def _contrast(
-    image: Tensor, text: Tensor, scale: Tensor, rows: bool, columns: bool, block: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Loss; log-sum-exp of the wrong partners by row and by column; score of the right one."""
-    count = image.shape[0]
-    image, text = _unit(image)[0], _unit(text)[0]
+@torch.library.custom_op("vilseg::pair_statistics", mutates_args=())
+def _statistics(
+    image: Tensor,
+    text: Tensor,
+    scale: Tensor,
+    first: int,
+    rows: bool,
+    columns: bool,
+    block: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    count, width = image.shape[0], text.shape[0]
+    image, text = unit_rows(image)[0], unit_rows(text)[0]
     lowest = torch.finfo(image.dtype).min
-    by_row, right = image.new_zeros(count), image.new_empty(count)
-    highest, total = image.new_full((count,), lowest), image.new_zeros(count)
-    spare = image.new_empty(min(block, count), count)
+    wrong_by_row, best_by_row = (image.new_full((count,), lowest) for _ in range(2))
+    right = image.new_empty(count)
+    by_column = ColumnLogSumExp(width, image)
+    spare = image.new_empty(min(block, count), width)
     with without_autocast(image):
         for start in range(0, count, block):
             part = slice(start, start + block)
             scores = (image[part] * scale) @ text.T
-            room = spare[: scores.shape[0]]
-            diagonal = scores.diagonal(start)
+            diagonal = scores.diagonal(first + start)
             right[part] = diagonal
             # Finite, so that a single pair, which has no wrong partner, leaves no nan.
             diagonal.fill_(lowest)
             if rows:
-                peak = scores.amax(1, keepdim=True)
-                torch.sub(scores, peak, out=room).exp_()
-                by_row[part] = room.sum(1).log_().add_(peak[:, 0])
+                room = spare[: scores.shape[0]]
+                wrong_by_row[part], best_by_row[part] = row_logsumexp(scores, room=room)
             if columns:
-                peak = torch.maximum(highest, scores.amax(0))
-                scores.sub_(peak).exp_()
-                total = total * (highest - peak).exp_() + scores.sum(0)
-                highest = peak
-    by_column = total.log_().add_(highest)
-    sides = [side for side, wanted in ((by_row, rows), (by_column, columns)) if wanted]
-    # Above 40 softplus(x) is x to the last bit of float64; torch's own threshold of 20 is not.
-    losses = [F.softplus(side - right, threshold=40.0).sum() for side in sides]
-    return torch.stack(losses).sum() / (len(sides) * max(count, 1)), by_row, by_column, right
+                by_column.add(scores)
+    return wrong_by_row, by_column.result(), right, best_by_row, by_column.highest
 
 
-@torch.library.custom_op("vilseg::contrast_backward", mutates_args=())
-def _contrast_backward(
-    grad: Tensor,
+@torch.library.custom_op("vilseg::pair_statistics_backward", mutates_args=())
+def _statistics_backward(
+    d_row: Tensor,
+    d_column: Tensor,
+    d_right: Tensor,
     image: Tensor,
     text: Tensor,
     scale: Tensor,
-    by_row: Tensor,
-    by_column: Tensor,
-    right: Tensor,
+    wrong_by_row: Tensor,
+    wrong_by_column: Tensor,
+    first: int,
     rows: bool,
     columns: bool,
     block: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    count = image.shape[0]
-    (image, image_norm), (text, text_norm) = _unit(image), _unit(text)
+    count, width = image.shape[0], text.shape[0]
+    (image, image_norm), (text, text_norm) = unit_rows(image), unit_rows(text)
     d_image, d_text = image.new_empty(image.shape), text.new_zeros(text.shape)
-    spare = image.new_empty(min(block, count), count)
-    # Of a score: softmax over all partners for a wrong one, minus the wrong ones' share for the
-    # right one. Both keep their digits where the right partner has won.
-    whole_row, whole_column = torch.logaddexp(by_row, right), torch.logaddexp(by_column, right)
-    d_right = torch.zeros_like(right)
-    for side, wanted in ((by_row, rows), (by_column, columns)):
-        if wanted:
-            d_right -= (side - right).sigmoid_()
+    spare = image.new_empty(min(block, count), width)
     with without_autocast(image):
         for start in range(0, count, block):
             part = slice(start, start + block)
             scaled = image[part] * scale
             scores = scaled @ text.T
+            # A wrong score has its share of the exponentials of its row and of its column.
             if rows and columns:
                 room = spare[: scores.shape[0]]
-                torch.sub(scores, whole_column, out=room).exp_()
-                d_scores = scores.sub_(whole_row[part, None]).exp_().add_(room)
+                torch.sub(scores, wrong_by_column, out=room).exp_()
+                scores.sub_(wrong_by_row[part, None]).exp_().mul_(d_row[part, None])
+                d_scores = scores.addcmul_(room, d_column)
             elif rows:
-                d_scores = scores.sub_(whole_row[part, None]).exp_()
+                d_scores = scores.sub_(wrong_by_row[part, None]).exp_().mul_(d_row[part, None])
             else:
-                d_scores = scores.sub_(whole_column).exp_()
-            d_scores.diagonal(start).copy_(d_right[part])
+                d_scores = scores.sub_(wrong_by_column).exp_().mul_(d_column)
+            d_scores.diagonal(first + start).copy_(d_right[part])
             torch.mm(d_scores, text, out=d_image[part])
             d_text.addmm_(d_scores.T, scaled)
-        share = grad / (max(count, 1) * (rows + columns))
-        d_scale = _dots(d_image, image).sum() * share
-        d_image = _through_unit(d_image.mul_(share * scale), image, image_norm)
-        d_text = _through_unit(d_text.mul_(share), text, text_norm)
+        d_scale = row_dots(d_image, image).sum()
+        d_image = through_unit(d_image.mul_(scale), image, image_norm)
+        d_text = through_unit(d_text, text, text_norm)
     return d_image, d_text, d_scale
 
 
-def _unit(rows: Tensor) -> tuple[Tensor, Tensor]:
-    norm = torch.linalg.vector_norm(rows, dim=1)
-    return rows / norm.clamp_min(SHORTEST)[:, None], norm
+@_statistics.register_fake
+def _(image: Tensor, text: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    sizes = [rows.shape[0] for rows in (image, text, image, image, text)]
+    return tuple(image.new_empty(size) for size in sizes)
 
 
-def _through_unit(grad: Tensor, unit: Tensor, norm: Tensor) -> Tensor:
-    """From the gradient of unit rows to that of the rows; `grad` is overwritten."""
-    along = torch.where(norm > SHORTEST, _dots(grad, unit), 0.0)
-    return grad.addcmul_(unit, along[:, None], value=-1).div_(norm.clamp_min(SHORTEST)[:, None])
-
-
-def _dots(a: Tensor, b: Tensor) -> Tensor:
-    """Dot product of each row of `a` with that of `b`, without their product in memory."""
-    return torch.bmm(a[:, None], b[:, :, None]).flatten()
-
-
-@_contrast.register_fake
-def _(image: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    by_row, by_column, right = (image.new_empty(image.shape[0]) for _ in range(3))
-    return image.new_empty(()), by_row, by_column, right
-
-
-@_contrast_backward.register_fake
-def _(_: Tensor, image: Tensor, text: Tensor, scale: Tensor, *_rest: Any) -> tuple[Tensor, ...]:
-    return image.new_empty(image.shape), text.new_empty(text.shape), scale.new_empty(())
+@_statistics_backward.register_fake
+def _(*grads_and_inputs: Any) -> tuple[Tensor, ...]:
+    return tuple(x.new_empty(x.shape) for x in grads_and_inputs[3:6])
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     image, text, scale, *ctx.options = inputs
-    ctx.save_for_backward(image, text, scale, *output[1:])
+    ctx.save_for_backward(image, text, scale, output[0], output[1])
 
 
 def _backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    return *_contrast_backward(grads[0], *ctx.saved_tensors, *ctx.options), None, None, None
+    found = _statistics_backward(*grads[:3], *ctx.saved_tensors, *ctx.options)
+    return *found, None, None, None, None
 
 
-_contrast.register_autograd(_backward, setup_context=_save)
+_statistics.register_autograd(_backward, setup_context=_save)
 
 
-def contrast(
+def pair_statistics(
     image: Tensor,
     text: Tensor,
     scale: Tensor,
     *,
-    rows: bool,
-    columns: bool,
+    first: int = 0,
+    rows: bool = True,
+    columns: bool = True,
     block: int = BLOCK_ROWS,
-) -> Tensor:
-    """InfoNCE of pairs of rows, by rows, by columns or the mean of both, in nats.
+) -> PairStatistics:
+    """Statistics of all scores of images and texts, scale * cosine; row i's partner is first + i.
 
     Args:
-        image: (n, d), any norm, float32 or float64.
-        text: (n, d), the same dtype.
+        image: (r, d), any norm, float32 or float64.
+        text: (c, d), the same dtype, c >= first + r.
         scale: 0-d, the factor on the cosines, the same dtype.
-        rows: whether each row of `image` looks for its partner.
-        columns: whether each row of `text` does; one of the two at least.
+        first: the column of row 0's partner.
+        rows: whether the log-sum-exp and the best of each row are wanted.
+        columns: whether those of each column are; one of the two at least.
         block: rows of scores held at once.
 
     Returns:
-        0-d tensor with a gradient for `image`, `text` and `scale`, of first order only.
+        wrong_by_row (r,), wrong_by_column (c,) and right (r,) with a gradient for `image`, `text`
+        and `scale`, of first order only; best_by_row (r,) and best_by_column (c,) without.
     """
-    loss: Tensor = _contrast(image, text, scale, rows, columns, block)[0]
-    return loss
+    found = PairStatistics(*_statistics(image, text, scale, first, rows, columns, block))
+    bests = {"best_by_row": found.best_by_row, "best_by_column": found.best_by_column}
+    return found._replace(**{name: best.detach() for name, best in bests.items()})
