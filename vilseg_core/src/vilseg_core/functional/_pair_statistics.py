@@ -26,12 +26,13 @@ Sides = tuple[Labelled | None, Labelled | None]
 
 
 def joined_statistics(
-    pairs: Pairs, scale: Tensor, *, implementation: str, rows: bool, columns: bool
+    pairs: Pairs, scale: Tensor, *, implementation: str, rows: bool, columns: bool, bests: bool
 ) -> Sides:
     """Statistics (n,) of the images and of the texts of all pairs, the same on every rank.
 
     A side that is not wanted is None. Over a group a rank has scored its own rows: those of the
-    images are complete and are gathered, those of the texts are its part of a sum.
+    images are complete and are gathered, those of the texts are its part of a sum. Without `bests`
+    the best scores of the texts remain this rank's part, for one message less.
     """
     if pairs.labels is None:
         found = _plain(pairs, scale, implementation, rows=rows, columns=columns)
@@ -42,11 +43,13 @@ def joined_statistics(
         if not columns:
             return image, None
         wrong = logsumexp_over_group(found.wrong_by_column, pairs.group)
-        best = max_over_group(found.best_by_column, pairs.group)
+        best = found.best_by_column
+        if bests:
+            best = max_over_group(best, pairs.group)
         return image, Labelled(wrong, right, right, best, best_right)
     own, others = _labelled(pairs, scale, implementation)
     image = Labelled(*_gathered(*own, pairs=pairs)) if rows else None
-    return image, _summed(others, pairs=pairs) if columns else None
+    return image, _summed(others, pairs=pairs, bests=bests) if columns else None
 
 
 def mean_scores(pairs: Pairs, scale: Tensor, *, rows: bool, columns: bool) -> list[Tensor | None]:
@@ -75,13 +78,15 @@ def _gathered(*vectors: Tensor, pairs: Pairs) -> tuple[Tensor, ...]:
     return gather_rows(own, pairs.group, ranks=pairs.ranks).unbind(1)
 
 
-def _summed(part: Labelled, *, pairs: Pairs) -> Labelled:
+def _summed(part: Labelled, *, pairs: Pairs, bests: bool) -> Labelled:
     """Of columns (c,), over this rank's rows, to those of the pairs (n,), over all rows."""
     part = Labelled(*(vector[: pairs.ranks.total] for vector in part))
     sums = logsumexp_over_group(torch.stack([part.wrong, part.right]), pairs.group)
-    bests = max_over_group(torch.stack([part.best_wrong, part.best_right]), pairs.group)
     right_sum = sum_over_group(part.right_sum, pairs.group)
-    return Labelled(sums[0], sums[1], right_sum, bests[0], bests[1])
+    best = torch.stack([part.best_wrong, part.best_right])
+    if bests:
+        best = max_over_group(best, pairs.group)
+    return Labelled(sums[0], sums[1], right_sum, best[0], best[1])
 
 
 def _plain(

@@ -186,6 +186,7 @@ def symmetric_info_nce(
             implementation=_choose(impl, pairs),
             rows=wanted[0] or return_statistics,
             columns=wanted[1] or return_statistics,
+            bests=return_statistics,
         )
         losses = _losses(sides, pairs, scale, wanted=wanted, smoothing=label_smoothing)
         loss = torch.stack(losses).mean()
