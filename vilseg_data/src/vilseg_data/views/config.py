@@ -4,13 +4,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vilseg_data.views.checks import check_range
+from vilseg_data.views.checks import Chance, check_chance, check_range
 from vilseg_data.views.invertible import InvertibleAugmentation
-from vilseg_data.views.multicrop import MultiCrop
+from vilseg_data.views.multicrop import CHANCES, MultiCrop
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[float, float]
-Chance = Share | tuple[Share, Share]
 
 
 class ViewsConfig(BaseModel):
@@ -49,11 +48,13 @@ class ViewsConfig(BaseModel):
     zoom: Range = (1.0, 1.0)
 
     @model_validator(mode="after")
-    def _ranges_in_order(self) -> "ViewsConfig":
+    def _check(self) -> "ViewsConfig":
         for name in ("global_scale", "local_scale"):
             check_range(getattr(self, name), name=name, high=1.0)
         for name in ("ratio", "zoom", "blur_sigma"):
             check_range(getattr(self, name), name=name, high=float("inf"))
+        for name in CHANCES:
+            check_chance(getattr(self, name), name=name)
         return self
 
     def multicrop(self, *, image_size: int) -> MultiCrop:

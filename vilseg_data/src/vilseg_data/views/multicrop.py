@@ -25,7 +25,8 @@ from vilseg_data.views.draw import uniform
 from vilseg_data.views.pictures import Pictures, as_list, crop_pictures
 from vilseg_data.views.result import Views
 
-_CHANCES = ("flip", "jitter", "grey", "blur", "solarise")
+# The options that are a probability, for all views or for each kind.
+CHANCES = ("flip", "jitter", "grey", "blur", "solarise")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ class MultiCrop:
         check_range(self.local_scale, name="local_scale", high=1.0)
         for name in ("ratio", "blur_sigma"):
             check_range(getattr(self, name), name=name, high=float("inf"))
-        for name in _CHANCES:
+        for name in CHANCES:
             check_chance(getattr(self, name), name=name)
         for name in ("brightness", "contrast", "saturation", "solarise_threshold"):
             check_number(getattr(self, name), name=name, low=0.0, high=1.0)
