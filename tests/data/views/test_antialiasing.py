@@ -53,13 +53,14 @@ def test_antialiasing_costs_a_wave_about_the_stated_share(seed: int, zoom: float
     )
 
 
-@given(seeds, st.floats(1, 3), st.floats(-180, 180))
+@given(seeds, st.integers(3, 12), st.integers(3, 12), st.floats(1, 3), st.floats(-180, 180))
 def test_antialiasing_changes_nothing_that_does_not_shrink(
-    seed: int, zoom: float, degrees: float
+    seed: int, h: int, w: int, zoom: float, degrees: float
 ) -> None:
-    images, one = noise(1, 3, 9, 9, seed=seed), torch.ones(1)
-    params = AugmentationParams.from_affine(
-        geometry.similarity(degrees=degrees * one, zoom=zoom * one, shift=torch.zeros(1, 2))
+    images, one = noise(1, 3, h, w, seed=seed), torch.ones(1)
+    turn = geometry.similarity(
+        degrees=degrees * one, zoom=zoom * one, shift=torch.zeros(1, 2), aspect=w / h
     )
+    params = AugmentationParams.from_affine(turn)
     smooth = AUGMENTATION.apply(images, params, antialias=True)
     assert torch.equal(smooth, AUGMENTATION.apply(images, params))

@@ -39,8 +39,7 @@ class Appearance:
     solarise: float
     threshold: float
 
-    # Numbers a view: three factors, and six where a second look is needed.
-    FIRST = 3
+    # The numbers a view needs once anything but brightness, contrast and saturation is on.
     SECOND = 6
 
     @property
@@ -67,9 +66,8 @@ class Appearance:
             chances = torch.tensor([self.jitter, self.grey, self.blur, self.solarise])
             coins = second[:, [0, 2, 3, 5]].mT < chances.to(second)[:, None]
             numbers = torch.stack([*factors, turn, sigma])
-            # A factor of 1 and a turn of 0 change nothing.
+            # A factor of 1 changes nothing.
             numbers[:3] = torch.where(coins[0], numbers[:3], 1)
-            numbers[3] = torch.where(coins[0], numbers[3], 0)
             brightness, contrast, saturation, turn, sigma = _move(numbers, images)
             coins = coins.to(images.device)
         if any(self._widths):
