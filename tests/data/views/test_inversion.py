@@ -245,6 +245,10 @@ def test_what_does_not_fit_is_refused() -> None:
         EXACT.invert(torch.zeros(2, 5, 4, 4), params, image_size=(30, 32))
     with pytest.raises(ValueError, match='antialias: expected mode="bilinear", got mode="nearest"'):
         EXACT.apply(torch.zeros(2, 3, 4, 4), params, mode="nearest", antialias=True)
+    with pytest.raises(
+        ValueError, match=r"got \(2, 4, 4\); add .* channels with images\[:, None\]"
+    ):
+        EXACT.apply(torch.zeros(2, 4, 4), params, mode="nearest", colour=False)
     with pytest.raises(ValueError, match="n: expected at least 0, got -1"):
         EXACT.sample(-1)
     with pytest.raises(ValueError, match=r"generator: expected a torch\.Generator, got int; make"):
