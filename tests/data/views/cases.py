@@ -15,6 +15,12 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+class Elsewhere(torch.Generator):
+    """A generator that says it is on a device this machine may not have."""
+
+    device = torch.device("cuda", 1)
+
+
 def noise(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.rand(*shape, generator=generator(seed), dtype=torch.float64).to(dtype)
 

@@ -1,12 +1,21 @@
 """Colour changes against loops over pixels."""
 
+import colorsys
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.data.views.cases import noise, seeds
 
-from vilseg_data.views.colour import LUMA, jitter, scale_and_shift, undo_scale_and_shift
+from vilseg_data.views.colour import (
+    LUMA,
+    jitter,
+    scale_and_shift,
+    solarise,
+    turn_hue,
+    undo_scale_and_shift,
+)
 
 factors = st.floats(0, 2)
 
@@ -72,3 +81,36 @@ def test_low_precision_computes_in_float32(dtype: torch.dtype) -> None:
     gain, bias = noise(2, 3, seed=1), noise(2, 3, seed=2)
     found = scale_and_shift(images, gain=gain, bias=bias)
     assert torch.equal(found, scale_and_shift(images.float(), gain=gain, bias=bias).to(dtype))
+
+
+@given(seeds, st.floats(-1, 1), st.booleans())
+def test_turning_the_hue_is_the_loop_through_hsv(seed: int, turn: float, coarse: bool) -> None:
+    image = noise(1, 3, 4, 5, seed=seed, dtype=torch.float64)
+    if coarse:  # ties between channels, and grey
+        image = (image * 3).round() / 3
+    turn = float(torch.tensor(turn))
+    found = turn_hue(image, turn=torch.tensor([turn]))
+    for i in range(4):
+        for j in range(5):
+            h, s, v = colorsys.rgb_to_hsv(*image[0, :, i, j].tolist())
+            expected = torch.tensor(colorsys.hsv_to_rgb((h + turn) % 1, s, v)).double()
+            torch.testing.assert_close(found[0, :, i, j], expected, rtol=0, atol=1e-6)
+
+
+@given(seeds, st.floats(-0.5, 0.5))
+def test_hues_add_up_and_keep_the_extremes(seed: int, turn: float) -> None:
+    images = noise(2, 3, 4, 5, seed=seed, dtype=torch.float64)
+    once, back = torch.tensor([turn, 1.0]), torch.tensor([-turn, 0.0])
+    turned = turn_hue(images, turn=once)
+    torch.testing.assert_close(turned.amax(1), images.amax(1), rtol=0, atol=1e-9)
+    torch.testing.assert_close(turned.amin(1), images.amin(1), rtol=0, atol=1e-9)
+    torch.testing.assert_close(turn_hue(turned, turn=back), images, rtol=0, atol=1e-6)
+
+
+@given(seeds, st.floats(0, 1))
+def test_solarise_inverts_what_is_bright(seed: int, threshold: float) -> None:
+    images = noise(2, 3, 4, 5, seed=seed)
+    found = solarise(images, threshold=threshold)
+    for before, after in zip(images.flatten().tolist(), found.flatten().tolist(), strict=True):
+        inverted = pytest.approx(1 - before, abs=1e-6)
+        assert after == (inverted if before >= torch.tensor(threshold).item() else before)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.data.views.cases import dtypes, generator, noise, seeds
+from tests.data.views.cases import Elsewhere, dtypes, generator, noise, seeds
 
 from vilseg_data.views import MultiCrop, Views
 from vilseg_data.views.boxes import crop
@@ -128,7 +128,9 @@ def test_nothing_is_written_into_the_images() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_generator_on_the_cpu_gives_the_same_views_on_cuda() -> None:
     images = noise(3, 3, 33, 21, seed=0)
-    multicrop = MultiCrop(global_size=32, local_size=12, contrast=0.3)
+    multicrop = MultiCrop(
+        global_size=32, local_size=12, contrast=0.3, hue=0.1, grey=0.3, blur=0.5, solarise=(0.5, 0)
+    )
     here = multicrop(images, generator=generator(0))
     there = multicrop(images.cuda(), generator=generator(0))
     assert there.local_views.is_cuda
@@ -154,6 +156,16 @@ def test_a_generator_on_the_cpu_gives_the_same_views_on_cuda() -> None:
 def test_images_are_refused(images: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MultiCrop(global_size=4, local_size=2)(images)
+
+
+def test_generators_are_refused() -> None:
+    images, multicrop = torch.zeros(1, 3, 4, 4), MultiCrop(global_size=4, local_size=2)
+    with pytest.raises(
+        ValueError, match=r"generator: .* or on cpu, .* got one on cuda:1; torch\.G"
+    ):
+        multicrop(images, generator=Elsewhere())
+    with pytest.raises(ValueError, match=r"generator: expected a torch\.Generator, got int; make"):
+        multicrop(images, generator=0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

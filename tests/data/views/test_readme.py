@@ -25,6 +25,10 @@ def test_the_example_of_the_views(capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(restored, torch.Tensor)
     assert isinstance(valid, torch.Tensor)
     assert restored.shape == (8, 3, 8, 8)
+    patch = names["patch"]
+    assert isinstance(patch, torch.Tensor)
+    assert patch.shape == (6, 8, 3, 3)
+    assert set(patch.flatten().tolist()) <= set(range(-1, 64))
     assert 0.3 < float(valid.float().mean()) < 1
 
 

@@ -18,8 +18,11 @@ from vilseg_data.views import (
     AugmentationParams,
     InvertibleAugmentation,
     MultiCrop,
+    Overlap,
+    Place,
     Views,
     ViewsConfig,
+    overlap,
 )
 from vilseg_data.world import WorldCaptions, WorldLabelled
 
@@ -38,6 +41,8 @@ __all__ = [
     "LabelledSample",
     "LabelledSet",
     "MultiCrop",
+    "Overlap",
+    "Place",
     "TableCaptions",
     "Tokenizer",
     "TokenizerConfig",
@@ -50,6 +55,7 @@ __all__ = [
     "build_captions",
     "build_labelled",
     "decode_image",
+    "overlap",
 ]
 
 __version__ = "0.1.0"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vilseg_data.views.draw import spread
+from vilseg_data.views.filters import separable
 
 
 def draw_boxes(
@@ -63,19 +64,13 @@ def crop(images: Tensor, boxes: Tensor, *, flips: Tensor, size: int) -> Tensor:
     bit for bit; on CUDA this holds unless TF32 is switched on for matrix products.
     """
     dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
-    (v, n), (c, h, w) = boxes.shape[:2], images.shape[1:]
+    h, w = images.shape[-2:]
     boxes, flips = boxes.to(dtype).transpose(0, 1), flips.transpose(0, 1)
     columns, rows = (_centres(boxes[..., i], boxes[..., i + 2], size=size) for i in (0, 1))
     columns = torch.where(flips[..., None], columns.flip(-1), columns)
     across = _weights(columns, step=(boxes[..., 2] - boxes[..., 0]) / size, length=w)
     along = _weights(rows, step=(boxes[..., 3] - boxes[..., 1]) / size, length=h)
-    with torch.autocast(images.device.type, enabled=False):
-        # Laid out so that an image is read once for all its views and nothing is copied between:
-        # (n, v x, w) (n, w, c h) -> (n, v x, c h) -> (n, v, x c, h) (n, v, h, y) -> (n, v, x c, y)
-        narrow = across.flatten(1, 2) @ images.to(dtype).flatten(1, 2).mT
-        views = narrow.view(n, v, size * c, h) @ along.mT
-    views = views.view(n, v, size, c, size).permute(1, 0, 3, 4, 2)
-    return views.to(images.dtype).contiguous()
+    return separable(images, across=across, along=along)
 
 
 def _centres(start: Tensor, end: Tensor, *, size: int) -> Tensor:

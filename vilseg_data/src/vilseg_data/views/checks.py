@@ -2,7 +2,11 @@
 
 import math
 
-from torch import Tensor
+import torch
+from torch import Generator, Tensor
+
+# A probability for all views, or one for global and one for local views.
+Chance = float | tuple[float, float]
 
 
 def check_images(images: Tensor, *, name: str, channels: int | None = None) -> None:
@@ -29,8 +33,9 @@ def check_shape(maps: Tensor, *, name: str, channels: int | None = None) -> None
     shape = tuple(maps.shape)
     if maps.ndim != 4 or 0 in shape[1:] or (channels is not None and shape[1] != channels):
         raise ValueError(
-            f"{name}: expected shape (n, {wanted}, h, w) with h, w >= 1, got {shape}; "
-            f"add a batch dimension with {name}[None] or move channels first"
+            f"{name}: expected shape (n, {wanted}, h, w) with h, w >= 1, got {shape}; add a batch "
+            f"dimension with {name}[None], one of channels with {name}[:, None], or move channels "
+            "first"
         )
 
 
@@ -44,6 +49,44 @@ def check_number(value: float, *, name: str, low: float, high: float) -> None:
         raise ValueError(
             f"{name}: expected a number from {low:g} to {high:g}, got {value}; "
             f"{name}={low:g} does the least"
+        )
+
+
+def check_chance(chance: Chance, *, name: str) -> None:
+    """Refuse what is neither a probability nor two of them.
+
+    Raises:
+        ValueError: a number outside [0, 1], or not one or two of them.
+    """
+    if not isinstance(chance, tuple | list):
+        check_number(chance, name=name, low=0.0, high=1.0)
+        return
+    if len(chance) != 2:
+        raise ValueError(
+            f"{name}: expected one probability, or two as (global, local), got {chance}; one "
+            "number serves both kinds of view"
+        )
+    for kind, number in zip(("global", "local"), chance, strict=True):
+        check_number(number, name=f"{name} of {kind} views", low=0.0, high=1.0)
+
+
+def check_generator(generator: Generator | None, *, device: torch.device | None) -> None:
+    """Refuse a generator that is neither on the CPU nor on `device` (None: any device serves).
+
+    Raises:
+        ValueError: the generator is elsewhere, or is no generator.
+    """
+    if generator is None:
+        return
+    if not isinstance(generator, Generator):
+        raise ValueError(
+            f"generator: expected a torch.Generator, got {type(generator).__name__}; "
+            "make one with torch.Generator().manual_seed(0)"
+        )
+    if device is not None and generator.device.type not in ("cpu", device.type):
+        raise ValueError(
+            f"generator: expected one on the CPU or on {device.type}, as the images are, got one "
+            f"on {generator.device}; torch.Generator() on the CPU serves images on any device"
         )
 
 

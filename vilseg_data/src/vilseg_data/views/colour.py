@@ -1,7 +1,7 @@
 """Colour changes of a batch, each image by its own numbers.
 
-Notation: images (n, 3, h, w); every function returns the dtype that came and computes in
-float32 at least.
+Notation: images (n, 3, h, w), for `jitter`, `turn_hue` and `solarise` in [0, 1]; every function
+returns the dtype that came and computes in float32 at least.
 """
 
 import torch
@@ -36,6 +36,31 @@ def jitter(images: Tensor, *, brightness: Tensor, contrast: Tensor, saturation: 
     factor = _pixelwise(saturation[:, None], work)
     work = factor * work + (1 - factor) * grey(work)
     return work.clamp(0, 1).to(images.dtype)
+
+
+def turn_hue(images: Tensor, *, turn: Tensor) -> Tensor:
+    """Move the hue of HSV by `turn` (n,), in shares of the colour circle.
+
+    Grey pixels stay, and so do the largest and the smallest channel of every pixel; 0 and whole
+    turns change nothing but by rounding.
+    """
+    work = _working(images)
+    high, low = work.amax(1, keepdim=True), work.amin(1, keepdim=True)
+    chroma = high - low
+    red, green, blue = work[:, :1], work[:, 1:2], work[:, 2:]
+    # In sixths of the circle, counted from red.
+    hue = torch.where(high == green, blue - red, red - green)
+    hue = torch.where(high == red, green - blue, hue) / torch.where(chroma > 0, chroma, 1)
+    hue = hue + torch.where(high == red, 0, torch.where(high == green, 2, 4))
+    # A channel is at its largest within one sixth of its own hue, at its smallest beyond two.
+    start = torch.tensor([5, 3, 1], dtype=work.dtype, device=work.device)[:, None, None]
+    place = (start + hue + 6 * _pixelwise(turn[:, None], work)).remainder(6)
+    return (high - chroma * torch.minimum(place, 4 - place).clamp(0, 1)).to(images.dtype)
+
+
+def solarise(images: Tensor, *, threshold: float) -> Tensor:
+    """Invert the values from `threshold` upwards."""
+    return torch.where(images >= threshold, 1 - images, images)
 
 
 def grey(images: Tensor) -> Tensor:

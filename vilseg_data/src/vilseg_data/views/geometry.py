@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vilseg_data.views.filters import blur
+
 Mode = Literal["bilinear", "nearest"]
 
 
@@ -77,8 +79,8 @@ def sample(
     """Warp `values` (n, c, h, w) of any dtype by `maps`; the size stays.
 
     Interpolates in float32 (float64 for float64 and for integers, which stay exact up to 2^53)
-    and returns the dtype that came. There is no low-pass filter: shrinking content far below
-    half its size aliases.
+    and returns the dtype that came. There is no low-pass filter here: shrinking content far below
+    half its size aliases unless `smooth` came first.
 
     Args:
         values: images, feature grids, or label maps with `mode="nearest"`.
@@ -95,6 +97,22 @@ def sample(
         inside = _grid_sample(torch.ones_like(values[:, :1], dtype=dtype), where, mode=mode)
         warped = warped + (1 - inside) * fill
     return warped.to(values.dtype)
+
+
+def smooth(values: Tensor, maps: Tensor) -> Tensor:
+    """Blur `values` (n, c, h, w) by as much as sampling them by `maps` needs against aliasing.
+
+    A Gaussian along columns and one along rows, of standard deviation sqrt(s^2 - 1) / 2 pixels,
+    where the map steps over s > 1 pixels of that axis from one pixel of the output to the next.
+    (With a pixel taken for a Gaussian of half a pixel, the output's pixel is as wide as the map
+    makes it.) Where s <= 1, as in turning, moving and magnifying, nothing changes.
+    """
+    h, w = values.shape[-2:]
+    to_pixels = maps.new_tensor([[1, w / h], [h / w, 1]])
+    step = (maps[..., :2] * to_pixels).square().sum(-1)
+    # 1e-5: the rounding of a turn must not count as shrinking.
+    sigma = torch.where(step > 1 + 1e-5, (step - 1).clamp(min=0).sqrt() / 2, 0)
+    return torch.where((sigma > 0).any(-1)[:, None, None, None], blur(values, sigma=sigma), values)
 
 
 def _grid_sample(values: Tensor, where: Tensor, *, mode: Mode, padding: str = "zeros") -> Tensor:

@@ -3,13 +3,20 @@
 Notation: n images of h by w pixels; a feature grid of the same images has any size.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
-from vilseg_data.views import geometry
-from vilseg_data.views.checks import check_images, check_number, check_range, check_shape
+from vilseg_data.views import geometry, symmetry
+from vilseg_data.views.checks import (
+    check_generator,
+    check_images,
+    check_number,
+    check_range,
+    check_shape,
+)
 from vilseg_data.views.colour import scale_and_shift
 from vilseg_data.views.draw import spread, uniform
 from vilseg_data.views.params import AugmentationParams
@@ -21,18 +28,24 @@ _LEAK = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class InvertibleAugmentation:
-    """Random colour, horizontal flip and affine map, drawn as data, applied and undone.
+    """Random colour, flip, quarter turns and affine map, drawn as data, applied and undone.
 
     The colour of an image is `x * (1 + gain * u) + bias * u'` with u, u' uniform in [-1, 1) for
     each image and channel. It is not clamped, since clamping cannot be undone: values may leave
-    [0, 1] by `gain + bias`. Geometry is a flip, then a turn, a zoom and a shift about the centre.
-    Flips are exact; the rest interpolates bilinearly without a low-pass filter (see
-    `views.geometry.sample`), so keep zooms above about one half.
+    [0, 1] by `gain + bias`. Geometry is a flip, then quarter turns, then a turn by any angle, a
+    zoom and a shift about the centre. Flips and quarter turns permute pixels and are exact; the
+    rest interpolates bilinearly. Anti-aliasing is off unless `apply(..., antialias=True)`: without
+    it, zooms below about one half alias, and `invert` never filters, so that features magnified by
+    zooms above about two are picked, not averaged.
+
+    Several augmentations are composed as parameters: `a.sample(n).compose(b.sample(n))`.
 
     Args:
         gain: half-width of the multiplicative change, in [0, 1).
         bias: half-width of the additive change.
         flip: probability of mirroring.
+        quarter_turn: probability of turning by one, two or three quarters, each as likely; on
+            square images.
         degrees: largest turn in either direction.
         translate: largest shift, as a share of the width and of the height.
         scale: range of the zoom of the content, uniform in the logarithm.
@@ -47,11 +60,13 @@ class InvertibleAugmentation:
     degrees: float = 0.0
     translate: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
+    quarter_turn: float = 0.0
 
     def __post_init__(self) -> None:
         check_number(self.gain, name="gain", low=0.0, high=0.99)
         check_number(self.bias, name="bias", low=0.0, high=1.0)
         check_number(self.flip, name="flip", low=0.0, high=1.0)
+        check_number(self.quarter_turn, name="quarter_turn", low=0.0, high=1.0)
         check_number(self.degrees, name="degrees", low=0.0, high=180.0)
         check_number(self.translate, name="translate", low=0.0, high=1.0)
         check_range(self.scale, name="scale", high=float("inf"))
@@ -66,12 +81,20 @@ class InvertibleAugmentation:
     ) -> AugmentationParams:
         """Draw the parameters of n images: eleven numbers of `generator` each.
 
+        With `quarter_turn` one number more each, drawn after all the others.
+
         Args:
             n: how many images.
             generator: where the numbers come from; None is torch's global generator.
             device: where the parameters go; None leaves them on the generator's device.
             aspect: width / height of the images, so that turning keeps right angles.
+
+        Raises:
+            ValueError: n below 0, or `generator` on another device than the CPU and `device`.
         """
+        if n < 0:
+            raise ValueError(f"n: expected at least 0, got {n}; pass len(images)")
+        check_generator(generator, device=None if device is None else torch.device(device))
         draws = uniform(n, 11, generator=generator)
         affine = None
         if self.degrees or self.translate or tuple(self.scale) != (1.0, 1.0):
@@ -82,11 +105,16 @@ class InvertibleAugmentation:
                 shift=spread(draws[:, 9:], -self.translate, self.translate),
                 aspect=aspect,
             ).float()
+        turns = None
+        if self.quarter_turn:
+            level = uniform(n, generator=generator) / self.quarter_turn
+            turns = torch.where(level < 1, 1 + (level * 3).long(), 0)
         return AugmentationParams(
             gain=spread(draws[:, :3], 1 - self.gain, 1 + self.gain).float(),
             bias=spread(draws[:, 3:6], -self.bias, self.bias).float(),
             flip=draws[:, 6] < self.flip,
             affine=affine,
+            turns=turns,
         ).to(draws.device if device is None else device)
 
     def apply(
@@ -97,6 +125,7 @@ class InvertibleAugmentation:
         mode: geometry.Mode = "bilinear",
         colour: bool = True,
         fill: float | None = None,
+        antialias: bool = False,
     ) -> Tensor:
         """Change `images` (n, 3, h, w) as `params` says; a new tensor of the same dtype.
 
@@ -109,6 +138,9 @@ class InvertibleAugmentation:
             mode: "bilinear" or "nearest".
             colour: whether colours change too; needs 3 floating point channels.
             fill: value where the content has moved away; None continues it by reflection.
+            antialias: whether to blur, before an affine map, what the map shrinks (see
+                `views.geometry.smooth`). What is blurred does not come back: a wave of k radians
+                a pixel keeps about exp(-(sigma k)^2 / 2) of its height.
 
         Raises:
             ValueError: shapes, dtypes or the number of images do not fit.
@@ -116,13 +148,20 @@ class InvertibleAugmentation:
         if colour:
             check_images(images, name="images", channels=3)
         _check(images, params, name="images", mode=mode)
+        if antialias and mode == "nearest":
+            raise ValueError(
+                'antialias: expected mode="bilinear", got mode="nearest"; labels cannot blur: '
+                "leave antialias out"
+            )
         if colour:
             images = scale_and_shift(images, gain=params.gain, bias=params.bias)
         params = params.to(images.device)
-        flipped = _flip(images, params)
+        moved = symmetry.act(images, flip=params.flip, turns=params.turns)
         if params.affine is None:
-            return flipped
-        return geometry.sample(flipped, params.affine, mode=mode, fill=fill)
+            return moved
+        if antialias:
+            moved = geometry.smooth(moved, params.affine)
+        return geometry.sample(moved, params.affine, mode=mode, fill=fill)
 
     def invert(
         self,
@@ -131,14 +170,25 @@ class InvertibleAugmentation:
         *,
         mode: geometry.Mode = "bilinear",
         fill: float | None = 0.0,
+        image_size: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Bring `features` (n, c, h, w) of changed images back onto the images as they were.
 
-        Only geometry is undone: features have no colour. With flips alone the result is exact
-        and everything is valid (on a feature grid, if its stride divides the width). With an
-        affine map, inverting what was applied to x differs from x, where valid, by at most
-        (D + D') / 8: D is the largest sum of the absolute second derivatives of x along its
-        columns and rows (per pixel squared), D' that of x as applied.
+        Only geometry is undone: features have no colour, and `apply(images, params.inverse())`
+        undoes both. With flips and quarter turns alone the result is exact and everything is valid
+        (on a feature grid, if its stride divides the image). With an affine map, inverting what
+        was applied to x differs from x, where valid, by at most (D + D') / 8: D is the largest sum
+        of the absolute second derivatives of x along its columns and rows (per pixel squared), D'
+        that of x as applied.
+
+        Args:
+            features: what to bring back: features of any stride, images, or label maps of any
+                dtype with `mode="nearest", fill=255`.
+            params: what was applied.
+            mode: "bilinear" or "nearest".
+            fill: value outside; None continues the content by reflection.
+            image_size: (h, w) of the changed images, or their shape, to be sure that the grid
+                divides them; None trusts the caller.
 
         Returns:
             features: (n, c, h, w), same dtype.
@@ -146,22 +196,35 @@ class InvertibleAugmentation:
                 image, neither before nor after the change.
 
         Raises:
-            ValueError: shapes or the number of images do not fit.
+            ValueError: shapes or the number of images do not fit, or the grid does not divide
+                `image_size`.
         """
         _check(features, params, name="features", mode=mode)
+        if image_size is not None:
+            _check_stride(features, image_size)
         params = params.to(features.device)
         ones = torch.ones_like(features[:, :1], dtype=torch.float32)
         if params.affine is None:
-            return _flip(features, params), ones.bool()
+            return symmetry.undo(features, flip=params.flip, turns=params.turns), ones.bool()
         back = geometry.invert(params.affine)
         restored = geometry.sample(features, back, mode=mode, fill=fill)
         seen = geometry.sample(ones, params.affine, fill=0.0)
         valid = geometry.sample(seen, back, fill=0.0) >= 1 - _LEAK
-        return _flip(restored, params), _flip(valid, params)
+        restored, valid = (
+            symmetry.undo(values, flip=params.flip, turns=params.turns)
+            for values in (restored, valid)
+        )
+        return restored, valid
 
 
-def _flip(values: Tensor, params: AugmentationParams) -> Tensor:
-    return torch.where(params.flip[:, None, None, None], values.flip(-1), values)
+def _check_stride(features: Tensor, image_size: Sequence[int]) -> None:
+    (rows, columns), (h, w) = features.shape[-2:], image_size[-2:]
+    if h % rows or w % columns:
+        raise ValueError(
+            f"features: expected a grid that divides images of {h} x {w}, "
+            f"got {rows} x {columns}; its stride is no whole number of pixels, so flips and "
+            "turns would shift it: crop or resize the images to a multiple of the stride"
+        )
 
 
 def _check(values: Tensor, params: AugmentationParams, *, name: str, mode: str) -> None:

@@ -3,37 +3,38 @@
 Notation: n images, v local views, g and l the sides of a global and of a local view.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
 import torch
+from PIL import Image
 from torch import Generator, Tensor
 
+from vilseg_data.views.appearance import Appearance
 from vilseg_data.views.boxes import crop, draw_boxes
-from vilseg_data.views.checks import check_images, check_number, check_range
-from vilseg_data.views.colour import jitter
-from vilseg_data.views.draw import spread, uniform
+from vilseg_data.views.checks import (
+    Chance,
+    check_chance,
+    check_generator,
+    check_images,
+    check_number,
+    check_range,
+)
+from vilseg_data.views.draw import uniform
+from vilseg_data.views.pictures import Pictures, as_list, crop_pictures
+from vilseg_data.views.result import Views
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Views:
-    """The views of n images, each with its place in its source.
-
-    Boxes are (x0, y0, x1, y1) in source pixels; where a flip is true, the view shows its box
-    mirrored left to right. `views.boxes.box_maps` turns both into affine maps.
-    """
-
-    global_view: Tensor  # (n, 3, g, g)
-    local_views: Tensor  # (v, n, 3, l, l)
-    global_boxes: Tensor  # (n, 4) float32
-    local_boxes: Tensor  # (v, n, 4) float32
-    global_flips: Tensor  # (n,) bool
-    local_flips: Tensor  # (v, n) bool
+# The options that are a probability, for all views or for each kind.
+CHANCES = ("flip", "jitter", "grey", "blur", "solarise")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultiCrop:
     """Random crops of a batch, on the images' device, anti-aliased (see `views.boxes.crop`).
+
+    The looks of a view are changed in this order: brightness, contrast, saturation, hue, grey,
+    blur, solarise. A probability is one number, or two as (global, local).
 
     Args:
         global_size: side g of the global view in pixels.
@@ -46,6 +47,12 @@ class MultiCrop:
         flip: probability of mirroring a view.
         brightness, contrast, saturation: b gives factors uniform in [1 - b, 1 + b] (see
             `views.colour.jitter`), drawn for each view; 0 everywhere leaves colours untouched.
+        hue: largest turn of the hue in either direction, as a share of the colour circle.
+        jitter: probability of brightness, contrast, saturation and hue together.
+        grey: probability of losing all colour.
+        blur: probability of a Gaussian blur.
+        blur_sigma: range of its standard deviation in pixels of the view, uniform.
+        solarise: probability of inverting the values from `solarise_threshold` upwards.
 
     Raises:
         ValueError: a number is out of its range.
@@ -57,10 +64,17 @@ class MultiCrop:
     global_scale: tuple[float, float] = (0.5, 1.0)
     local_scale: tuple[float, float] = (0.05, 0.4)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = 0.5
+    flip: Chance = 0.5
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    hue: float = 0.0
+    jitter: Chance = 1.0
+    grey: Chance = 0.0
+    blur: Chance = 0.0
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarise: Chance = 0.0
+    solarise_threshold: float = 0.5
 
     def __post_init__(self) -> None:
         for name, least in (("global_size", 1), ("local_size", 1), ("num_local", 0)):
@@ -72,51 +86,108 @@ class MultiCrop:
                 )
         check_range(self.global_scale, name="global_scale", high=1.0)
         check_range(self.local_scale, name="local_scale", high=1.0)
-        check_range(self.ratio, name="ratio", high=float("inf"))
-        for name in ("flip", "brightness", "contrast", "saturation"):
+        for name in ("ratio", "blur_sigma"):
+            check_range(getattr(self, name), name=name, high=float("inf"))
+        for name in CHANCES:
+            check_chance(getattr(self, name), name=name)
+        for name in ("brightness", "contrast", "saturation", "solarise_threshold"):
             check_number(getattr(self, name), name=name, low=0.0, high=1.0)
+        check_number(self.hue, name="hue", low=0.0, high=0.5)
 
-    def __call__(self, images: Tensor, *, generator: Generator | None = None) -> Views:
-        """Draw and cut the views of `images` (n, 3, h, w), floating point in [0, 1].
+    def __call__(self, images: Tensor | Pictures, *, generator: Generator | None = None) -> Views:
+        """Draw and cut the views of `images`.
 
-        Every view costs eight numbers of `generator` whatever the options are, so boxes do not
-        change when colours are switched on. Views have the dtype of the images.
+        A tensor gives views of its dtype on its device. Pillow images, which may differ in size,
+        give float32 views on the CPU, the same but for Pillow's rounding to 8 bits; one image
+        gives a batch of one, and `Views.cat` joins what the workers of a DataLoader cut.
+
+        Every view costs eight numbers of `generator`, and six more once one of hue, jitter, grey,
+        blur and solarise is switched on; those six are drawn after all the others, so boxes, flips
+        and factors do not change with any option.
+
+        Args:
+            images: (n, 3, h, w) floating point in [0, 1], a Pillow image of mode RGB, or a list
+                of them.
+            generator: where the numbers come from, best on the CPU, which gives the same views
+                on every device; None is torch's global generator.
 
         Raises:
-            ValueError: `images` is not a floating point batch of RGB images.
+            ValueError: `images` is not a floating point batch of RGB images, or `generator` is on
+                another device than the CPU and the images.
         """
-        check_images(images, name="images", channels=3)
-        n, _, h, w = images.shape
+        if not isinstance(images, Tensor):
+            images = as_list(images)
+        n, sizes, device = _describe(images)
+        check_generator(generator, device=device)
         draws = uniform(1 + self.num_local, n, 8, generator=generator)
-        boxes = torch.cat(
-            [
-                draw_boxes(part[..., :4], size=(h, w), scale=scale, ratio=self.ratio)
-                for part, scale in (
-                    (draws[:1], self.global_scale),
-                    (draws[1:], self.local_scale),
-                )
-            ]
-        ).to(images.device)
-        flips = (draws[..., 4] < self.flip).to(images.device)
-        whole = crop(images, boxes[:1], flips=flips[:1], size=self.global_size)
-        parts = crop(images, boxes[1:], flips=flips[1:], size=self.local_size)
+        looks = [self._appearance(kind) for kind in (0, 1)]
+        second = None
+        if any(look.has_second for look in looks):
+            second = uniform(1 + self.num_local, n, Appearance.SECOND, generator=generator)
+        boxes = self._boxes(draws[..., :4], sizes=sizes).to(device)
+        flips = self._flips(draws[..., 4]).to(device)
+        views = []
+        for look, part, size in (
+            (looks[0], slice(0, 1), self.global_size),
+            (looks[1], slice(1, None), self.local_size),
+        ):
+            cut = _cut(images, boxes[part], flips=flips[part], size=size)
+            more = None if second is None else second[part]
+            views.append(look(cut, first=draws[part, :, 5:], second=more))
         return Views(
-            global_view=self._recolour(whole, draws[:1, :, 5:])[0],
-            local_views=self._recolour(parts, draws[1:, :, 5:]),
+            global_view=views[0][0],
+            local_views=views[1],
             global_boxes=boxes[0],
             local_boxes=boxes[1:],
             global_flips=flips[0],
             local_flips=flips[1:],
         )
 
-    def _recolour(self, views: Tensor, draws: Tensor) -> Tensor:
-        widths = (self.brightness, self.contrast, self.saturation)
-        if not any(widths):
-            return views
-        factors = [
-            spread(draws[..., i].flatten(), 1 - width, 1 + width) for i, width in enumerate(widths)
+    def _chance(self, name: str, kind: int) -> float:
+        chance: Chance = getattr(self, name)
+        return chance[kind] if isinstance(chance, tuple | list) else chance
+
+    def _appearance(self, kind: int) -> Appearance:
+        return Appearance(
+            brightness=self.brightness,
+            contrast=self.contrast,
+            saturation=self.saturation,
+            hue=self.hue,
+            jitter=self._chance("jitter", kind),
+            grey=self._chance("grey", kind),
+            blur=self._chance("blur", kind),
+            sigma=self.blur_sigma,
+            solarise=self._chance("solarise", kind),
+            threshold=self.solarise_threshold,
+        )
+
+    def _boxes(self, draws: Tensor, *, sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """Boxes (1 + v, n, 4) of images of one size, or each of its own."""
+        parts = draws.chunk(len(sizes), dim=1) if sizes else ()
+        kinds = ((slice(0, 1), self.global_scale), (slice(1, None), self.local_scale))
+        boxes = [
+            torch.cat([draw_boxes(part[k], size=size, scale=s, ratio=self.ratio) for k, s in kinds])
+            for part, size in zip(parts, sizes, strict=True)
         ]
-        brightness, contrast, saturation = (factor.to(views.device) for factor in factors)
-        return jitter(
-            views.flatten(0, 1), brightness=brightness, contrast=contrast, saturation=saturation
-        ).view_as(views)
+        return torch.cat(boxes, 1) if boxes else draws.float()
+
+    def _flips(self, draws: Tensor) -> Tensor:
+        chances = [self._chance("flip", 0)] + [self._chance("flip", 1)] * self.num_local
+        return draws < torch.tensor(chances, dtype=draws.dtype, device=draws.device)[:, None]
+
+
+def _describe(
+    images: Tensor | list[Image.Image],
+) -> tuple[int, list[tuple[int, int]], torch.device]:
+    """How many images, their one size or the (h, w) of each, and where views will be."""
+    if isinstance(images, Tensor):
+        check_images(images, name="images", channels=3)
+        return images.shape[0], [(images.shape[2], images.shape[3])], images.device
+    sizes = [(image.height, image.width) for image in images]
+    return len(images), sizes, torch.device("cpu")
+
+
+def _cut(images: Tensor | list[Image.Image], boxes: Tensor, *, flips: Tensor, size: int) -> Tensor:
+    if isinstance(images, Tensor):
+        return crop(images, boxes, flips=flips, size=size)
+    return crop_pictures(images, boxes, flips=flips, size=size)

@@ -1,0 +1,71 @@
+"""The eight symmetries of a square, exact on pixels: mirror left to right, then quarter turns.
+
+Notation: n images (n, c, h, w); flip (n,) bool; turns (n,) int64 in 0..3, clockwise as displayed,
+or None for no turn at all. Maps are those of `geometry`.
+"""
+
+import torch
+from torch import Tensor
+
+from vilseg_data.views import geometry
+
+
+def act(values: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:
+    """Mirror, then turn each image: a permutation of its pixels, of any dtype.
+
+    Raises:
+        ValueError: an odd number of quarter turns, and images that are not square.
+    """
+    flipped = torch.where(_each(flip), values.flip(-1), values)
+    if turns is None:
+        return flipped
+    h, w = values.shape[-2:]
+    turned = flipped
+    # Clockwise: one turn is a transposition and a mirror left to right.
+    if h == w:
+        turned = torch.where(_each(turns % 2 == 1), turned.mT, turned)
+    elif bool((turns % 2 == 1).any()):
+        raise ValueError(
+            f"turns: expected half turns of images of {h} x {w}, got a quarter turn, after which "
+            "they would have another size; use square images or quarter_turn=0"
+        )
+    turned = torch.where(_each((turns == 1) | (turns == 2)), turned.flip(-1), turned)
+    return torch.where(_each(turns >= 2), turned.flip(-2), turned)
+
+
+def undo(values: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:
+    """The inverse of `act` with the same numbers."""
+    return act(values, flip=flip, turns=inverse_turns(flip=flip, turns=turns))
+
+
+def inverse_turns(*, flip: Tensor, turns: Tensor | None) -> Tensor | None:
+    """The turns that undo, after the same flip, a flip and turns."""
+    # A mirror reverses the sense of turning, so what has one is its own inverse.
+    return None if turns is None else torch.where(flip, turns, -turns % 4)
+
+
+def join_turns(
+    first: Tensor | None, second: Tensor | None, *, second_flip: Tensor
+) -> Tensor | None:
+    """The turns of one symmetry and then another; their flips are joined by `^`."""
+    if first is None:
+        return second
+    first = torch.where(second_flip, -first % 4, first)
+    return first if second is None else (first + second) % 4
+
+
+def as_maps(like: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:
+    """The maps (n, 2, 3) of `act` on square images, in the dtype of `like`."""
+    sign = torch.where(flip, -1, 1).to(like)
+    one, zero = torch.ones_like(sign), torch.zeros_like(sign)
+    maps = torch.stack([sign, zero, zero, zero, one, zero], -1).view(-1, 2, 3)
+    if turns is None:
+        return maps
+    cosine = torch.tensor([1, 0, -1, 0]).to(like)[turns]
+    sine = torch.tensor([0, 1, 0, -1]).to(like)[turns]
+    turn = torch.stack([cosine, sine, zero, -sine, cosine, zero], -1).view(-1, 2, 3)
+    return geometry.compose(maps, turn)
+
+
+def _each(chosen: Tensor) -> Tensor:
+    return chosen[:, None, None, None]
