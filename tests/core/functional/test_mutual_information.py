@@ -266,7 +266,7 @@ def test_refusals(arguments: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("joint", "message"),
     [
-        (torch.ones(3, 4), r"joint: expected a square matrix \(c, c\), came \(3, 4\)"),
+        (torch.ones(3, 4), r"joint: expected square matrices \(..., c, c\), came \(3, 4\)"),
         (torch.ones(3, 3, dtype=torch.int64), r"joint: .* came torch.int64"),
     ],
 )
