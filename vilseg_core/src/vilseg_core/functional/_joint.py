@@ -130,8 +130,9 @@ def _pixels_first(logits: Tensor, call: Call) -> Tensor:
 
 def _joint(found: PairMoments) -> Joint:
     mass = found.total[..., -1, -1, None]
-    some = mass > 0
-    means = found.total / torch.where(some, mass, 1.0)[..., None]
+    some = ~(mass <= 0)  # A weight that is not a number counts, and shows.
+    means = torch.where(some[..., None], found.total, 0.0)
+    means = means / torch.where(some, mass, 1.0)[..., None]
     above_p, above_q = means[..., :-1, -1], means[..., -1, :-1]
     uniform = 1.0 / above_p.shape[-1]
     return Joint(

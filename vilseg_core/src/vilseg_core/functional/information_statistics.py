@@ -43,9 +43,11 @@ def information_statistics(joint: Tensor) -> InformationStatistics:
     """
     check_joint(joint)
     dtype = at_least_float32(joint)
-    # Near the start of training I is the difference of numbers a million times as large.
+    # Near the start of training I is the difference of numbers a million times as large, so also
+    # the rounding of the total counts.
     wide = dtype if joint.device.type in WITHOUT_FLOAT64 else torch.float64
     joint = joint.detach().to(wide)
+    joint = joint / joint.sum((-2, -1), keepdim=True)
     entropy_a, entropy_b = _entropy(joint.sum(-1)).sum(-1), _entropy(joint.sum(-2)).sum(-1)
     joint_entropy = _entropy(joint).sum((-2, -1))
     information = entropy_a + entropy_b - joint_entropy

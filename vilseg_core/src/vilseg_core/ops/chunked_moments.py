@@ -82,10 +82,11 @@ def _moments_backward(
     d_weights = a.new_empty(a.shape[1:] if wants_weights else (0,), dtype=dtype)
     # As p and q sum to 1, [p; 1]^T grad [q; 1] = p^T bilinear q + rest, and what this adds to the
     # gradient of p or q is constant over clusters, which a softmax does not see. The parts may
-    # cancel, so they are put together in float64, with the mean taken out.
+    # cancel, so they are put together in float64. The mean that is taken out is that over pixels:
+    # where p is all but 1, its rounding is multiplied by what is left of its cluster's slope.
     bilinear = grad[:-1, :-1] + grad[:-1, -1:] + grad[-1:, :-1]
     mass = torch.where(moments[-1, -1] > 0, moments[-1, -1], 1.0)
-    mean = moments[:-1, -1] @ bilinear @ moments[-1, :-1] / mass.square()
+    mean = (moments[:-1, :-1] * bilinear).sum() / mass
     rest = (grad[-1, -1] + mean).to(dtype)
     bilinear = (bilinear - mean).to(dtype)
     is_bounded = a.device.type == "cpu" and bool(bounded)
@@ -93,28 +94,37 @@ def _moments_backward(
     with without_autocast(a):
         for index in _blocks(a.shape[1:], pixels):
             whole = (slice(None), *index)
-            # u = p / scale_p and v = q / scale_q. Of the two only v is scaled, by both, so that
-            # each product of the two below has each scale once.
+            # u = p / scale_p. Only q is scaled, by both, so that each product of the two below has
+            # each scale once: v = scale_p q.
             u, scale_p = left.exponentials(a, kept_a, index, bounded=is_bounded, known=True)
             v, scale_q = right.exponentials(b, kept_b, index, bounded=is_bounded, known=True)
-            both = scale_p * scale_q
+            v *= scale_p * scale_q
             w = None if weights is None else weights[index]
-            if w is not None and not wants_weights:
-                both *= w
-            v *= both
             d = slope.like(u)
             torch.mm(bilinear, v.flatten(1), out=d.flatten(1))
-            d *= u
-            value = d.sum(0)
-            torch.addcmul(d, u, value * scale_p, value=-1, out=d_a[whole])
+            value = _through_softmax(d, u, scale_p, w, out=d_a[whole])
             torch.mm(bilinear.T, u.flatten(1), out=d.flatten(1))
-            d *= v
-            torch.addcmul(d, v, d.sum(0) / scale_p, value=-1, out=d_b[whole])
-            if w is not None and wants_weights:
+            _through_softmax(d, v, scale_p.reciprocal(), w, out=d_b[whole])
+            if wants_weights:
                 d_weights[index] = value + rest
-                d_a[whole] *= w
-                d_b[whole] *= w
     return d_a, d_b, d_weights
+
+
+def _through_softmax(
+    slope: Tensor, shares: Tensor, scale: Tensor, weights: Tensor | None, *, out: Tensor
+) -> Tensor:
+    """Write w (shares slope - scale shares value), value = sum of shares slope over clusters.
+
+    `slope` is overwritten; the value, (...), is returned.
+    """
+    slope *= shares
+    value = slope.sum(0)
+    factor = value * scale
+    if weights is not None:
+        slope *= weights
+        factor *= weights
+    torch.addcmul(slope, shares, factor, value=-1, out=out)
+    return value
 
 
 class _Workspace:
