@@ -161,7 +161,7 @@ class _Workspace:
         if not bounded:
             torch.sub(block, kept, out=found).exp_()
             return found, found.sum(0).reciprocal_()
-        found.copy_(block).exp_()
+        torch.exp(block, out=found)
         if not known:
             torch.sum(found, 0, out=kept).reciprocal_()
         return found, kept
