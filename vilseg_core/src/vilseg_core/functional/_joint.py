@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vilseg_core._numerics import at_least_float32, without_autocast
 from vilseg_core.distributed import ProcessGroup, sum_over_group
-from vilseg_core.functional._pairs import PairMoments, pair_moments
+from vilseg_core.functional._pixel_pairs import PairMoments, pair_moments
 from vilseg_core.functional._pixels import (
     check_displacement,
     check_grid,
