@@ -1,14 +1,13 @@
-"""Grids, scratch memory and arguments of the kernels of the mutual information."""
+"""Grids, scratch memory and arguments of the joint kernel and the finishing kernel."""
 
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vilseg_core.ops.kernel_configs import DEPTH, InformationConfig, Launch, information_config
+from vilseg_core.ops.kernel_configs import InformationConfig, Launch, information_config
 from vilseg_core.ops.pixel_geometry import PixelGeometry
 
-MATRIX_SCALE = 16384.0
 ONE_TILE = 128
 """Clusters up to which one tile holds the whole joint."""
 NORMALISE = Launch(block=64, warps=4, stages=1)
@@ -26,7 +25,7 @@ class JointParts(NamedTuple):
     counter: Tensor
     """(1,), 0: the finishing kernel counts its programs here."""
     norms: Tensor
-    """(2, n) log-normalisers of both sides where the joint is tiled, else (2, 0)."""
+    """(2, n, 2) normalisers of both sides where the joint is tiled, else (2, 0, 2)."""
 
 
 def joint_parts(a: Tensor, b: Tensor, weights: Tensor | None, *, bits: int) -> JointParts:
@@ -34,9 +33,9 @@ def joint_parts(a: Tensor, b: Tensor, weights: Tensor | None, *, bits: int) -> J
     from vilseg_core.ops.triton_information_kernels import joint_partials
 
     a, b, weights, place = _placed([a, b], weights)
-    clusters, config = a.shape[0], _config(a, b)
-    tiles = _ceil(clusters, config.channels)
-    blocks = _ceil(place.pixels * place.unit, config.joint.block)
+    clusters, config = a.shape[0], config_of(a, b)
+    tiles = ceil(clusters, config.channels)
+    blocks = ceil(place.pixels * place.unit, config.joint.block)
     count = max(1, min(config.joint.programs // tiles**2, blocks))
     numbers = a.new_empty
     parts = JointParts(
@@ -45,7 +44,7 @@ def joint_parts(a: Tensor, b: Tensor, weights: Tensor | None, *, bits: int) -> J
         means_b=numbers(count, clusters, dtype=torch.float32),
         masses=numbers(count, dtype=torch.float32),
         counter=numbers(1, dtype=torch.int32),
-        norms=numbers(2, a[0].numel() if tiles > 1 else 0, dtype=torch.float32),
+        norms=numbers(2, a[0].numel() if tiles > 1 else 0, 2, dtype=torch.float32),
     )
     with torch.cuda.device(a.get_device()):
         if tiles > 1:
@@ -67,9 +66,9 @@ def joint_parts(a: Tensor, b: Tensor, weights: Tensor | None, *, bits: int) -> J
             C=clusters,
             CHANNELS=config.channels,
             STAGES=config.joint.stages,
-            PRODUCTS=_products(a, b, bits),
+            PRODUCTS=products_of(a, b, bits),
             WEIGHTED=weights is not None,
-            **_common(place, config.joint),
+            **common(place, config.joint),
         )
     return parts
 
@@ -82,7 +81,7 @@ def launch_finish(
 
     count, clusters = parts.means_a.shape
     side, chunk = FINISH[clusters <= ONE_TILE]
-    programs = _ceil(clusters, side) ** 2
+    programs = ceil(clusters, side) ** 2
     room = 1 << (programs - 1).bit_length()
     numbers = parts.masses.new_empty
     scratch, loss = numbers(3 * room), numbers(())
@@ -92,7 +91,7 @@ def launch_finish(
             *parts[:5],
             scratch,
             matrix,
-            *_lines(lines, clusters)[:2],
+            *lines_of(lines, clusters)[:2],
             loss,
             lines[2 * clusters :],
             count,
@@ -108,206 +107,13 @@ def launch_finish(
     return loss, matrix, lines
 
 
-def launch_backward(
-    a: Tensor,
-    b: Tensor,
-    *,
-    grad: Tensor,
-    matrix: Tensor,
-    lines: Tensor,
-    norms: Tensor,
-    weights: Tensor | None,
-    wants_weights: bool,
-    bits: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of `grad` w (p^T matrix q + rest), summed over pixels, in a, b and the weights."""
-    shape = a.shape[1:] if wants_weights else (0,)
-    found = (
-        torch.empty_like(a),
-        torch.empty_like(b),
-        a.new_empty(shape, dtype=torch.float32),
-    )
-    backward_into(
-        found,
-        a,
-        b,
-        grad=grad,
-        matrix=matrix,
-        lines=lines,
-        norms=norms,
-        weights=weights,
-        bits=bits,
-    )
-    return found
-
-
-def backward_into(
-    found: tuple[Tensor, Tensor, Tensor],
-    a: Tensor,
-    b: Tensor,
-    *,
-    grad: Tensor,
-    matrix: Tensor,
-    lines: Tensor,
-    norms: Tensor,
-    weights: Tensor | None,
-    bits: int,
-) -> None:
-    """`launch_backward` into given tensors, which may be views; an empty third is left alone."""
-    geometry = PixelGeometry.of([a, b, *found[:2]], weights)
-    if geometry is None:
-        whole = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in found[:2]]
-        a, b = a.contiguous(), b.contiguous()
-        weights = None if weights is None else weights.contiguous()
-        backward_into(
-            (whole[0], whole[1], found[2]),
-            a,
-            b,
-            grad=grad,
-            matrix=matrix,
-            lines=lines,
-            norms=norms,
-            weights=weights,
-            bits=bits,
-        )
-        for target, source in zip(found, whole, strict=False):
-            target.copy_(source)
-        return
-    launch = _backward_one_tile if a.shape[0] <= ONE_TILE else _backward_tiled
-    with torch.cuda.device(a.get_device()):
-        launch(found, a, b, grad, matrix, lines, norms, weights, geometry, _products(a, b, bits))
-
-
-def _backward_one_tile(
-    found: tuple[Tensor, Tensor, Tensor],
-    a: Tensor,
-    b: Tensor,
-    grad: Tensor,
-    matrix: Tensor,
-    lines: Tensor,
-    _norms: Tensor,
-    weights: Tensor | None,
-    place: PixelGeometry,
-    products: int,
-) -> None:
-    from vilseg_core.ops.triton_information_kernels import information_backward
-
-    clusters, config = a.shape[0], _config(a, b)
-    blocks = _ceil(place.pixels * place.unit, config.backward.block)
-    information_backward[(max(1, min(config.backward.programs, blocks)),)](
-        a,
-        b,
-        weights,
-        matrix,
-        *_lines(lines, clusters),
-        grad,
-        *found,
-        place.pixels,
-        place.middle,
-        place.inner,
-        *place.strides[0],
-        *place.strides[1],
-        *place.weight_strides,
-        *place.strides[2],
-        *place.strides[3],
-        C=clusters,
-        CHANNELS=config.channels,
-        STAGES=config.backward.stages,
-        PRODUCTS=products,
-        WEIGHTED=weights is not None,
-        WANTS_WEIGHTS=found[2].numel() > 0,
-        **_common(place, config.backward),
-    )
-
-
-def _backward_tiled(
-    found: tuple[Tensor, Tensor, Tensor],
-    a: Tensor,
-    b: Tensor,
-    grad: Tensor,
-    matrix: Tensor,
-    lines: Tensor,
-    norms: Tensor,
-    weights: Tensor | None,
-    place: PixelGeometry,
-    products: int,
-) -> None:
-    from vilseg_core.ops.triton_information_wide import pixel_values, side_backward
-
-    clusters, config = a.shape[0], _config(a, b)
-    mean_a, mean_b, rest, largest = _lines(lines, clusters)
-    line_a, line_b = torch.mv(matrix, mean_b), torch.mv(matrix.T, mean_a)
-    # What the kernels read over and over, in the order and the dtype in which they take it.
-    tables = [_split(matrix.T, largest, products), _split(matrix, largest, products)]
-    values = torch.empty_like(norms[0])
-    blocks = max(1, _ceil(place.pixels * place.unit, config.backward.block))
-    fixed = {
-        "C": clusters,
-        "CHANNELS": config.channels,
-        "DEPTH": DEPTH,
-        "STAGES": config.backward.stages,
-        "PRODUCTS": products,
-        **_common(place, config.backward),
-    }
-    size = (place.pixels, place.middle, place.inner)
-    pixel_values[(blocks,)](
-        a,
-        b,
-        *norms,
-        *tables[0],
-        line_a,
-        mean_b,
-        largest,
-        values,
-        *size,
-        *place.strides[0],
-        *place.strides[1],
-        **fixed,
-    )
-    if found[2].numel() > 0:
-        torch.mul(values.view(found[2].shape) + rest, grad, out=found[2])
-    sides = (
-        (a, b, norms[0], norms[1], line_a, mean_b, 0),
-        (b, a, norms[1], norms[0], line_b, mean_a, 1),
-    )
-    for own, other, own_norms, other_norms, line, mean, which in sides:
-        side_backward[(_ceil(clusters, config.channels), blocks)](
-            own,
-            other,
-            weights,
-            own_norms,
-            other_norms,
-            *tables[which],
-            line,
-            mean,
-            largest,
-            values,
-            grad,
-            found[which],
-            *size,
-            *place.strides[which],
-            *place.strides[1 - which],
-            *place.weight_strides,
-            *place.strides[2 + which],
-            WEIGHTED=weights is not None,
-            **fixed,
-        )
-
-
-def _split(matrix: Tensor, largest: Tensor, products: int) -> tuple[Tensor, Tensor | None]:
-    """A matrix scaled to fill float16, rounded, and what the rounding left out if it is used."""
-    scaled = (matrix * (MATRIX_SCALE / largest.clamp_min(torch.finfo().tiny))).contiguous()
-    high = scaled.half()
-    return high, (scaled - high).half() if products == 3 else None
-
-
 def _normalise(
     logits: Tensor, norms: Tensor, place: PixelGeometry, which: int, config: InformationConfig
 ) -> None:
-    from vilseg_core.ops.triton_information_wide import log_normalisers
+    from vilseg_core.ops.triton_information_wide import normalisers
 
-    blocks = max(1, _ceil(place.pixels * place.unit, NORMALISE.block))
-    log_normalisers[(blocks,)](
+    blocks = max(1, ceil(place.pixels * place.unit, NORMALISE.block))
+    normalisers[(blocks,)](
         logits,
         norms,
         place.pixels,
@@ -316,7 +122,7 @@ def _normalise(
         *place.strides[which],
         C=logits.shape[0],
         CHANNELS=config.channels,
-        **_common(place, NORMALISE),
+        **common(place, NORMALISE),
     )
 
 
@@ -333,17 +139,17 @@ def _placed(
     return logits[0], logits[1], weights, geometry
 
 
-def _lines(lines: Tensor, clusters: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def lines_of(lines: Tensor, clusters: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Means of p and of q, the rest, the largest entry of the matrix."""
     rest, largest = lines[2 * clusters :][:1], lines[2 * clusters + 1 :]
     return lines[:clusters], lines[clusters : 2 * clusters], rest, largest
 
 
-def _config(a: Tensor, b: Tensor) -> InformationConfig:
+def config_of(a: Tensor, b: Tensor) -> InformationConfig:
     return information_config(a.shape[0], bytes_each=max(a.element_size(), b.element_size()))
 
 
-def _products(a: Tensor, b: Tensor, bits: int) -> int:
+def products_of(a: Tensor, b: Tensor, bits: int) -> int:
     """1 or 3: how many products of float16 numbers stand for one of float32 numbers."""
     if bits == 0:
         exact = a.dtype == b.dtype == torch.float32
@@ -352,7 +158,7 @@ def _products(a: Tensor, b: Tensor, bits: int) -> int:
     return 1 if bits == 11 else 3
 
 
-def _common(place: PixelGeometry, launch: Launch) -> dict[str, Any]:
+def common(place: PixelGeometry, launch: Launch) -> dict[str, Any]:
     return {
         "BLOCK": launch.block,
         "UNIT": place.unit,
@@ -364,5 +170,5 @@ def _common(place: PixelGeometry, launch: Launch) -> dict[str, Any]:
     }
 
 
-def _ceil(size: int, step: int) -> int:
+def ceil(size: int, step: int) -> int:
     return -(-size // step)

@@ -10,7 +10,7 @@ Width = Literal["half", "single"]
 """Bytes of a logit: 2 (float16, bfloat16) or 4 (float32)."""
 
 STREAMING_MULTIPROCESSORS = 132
-"""Of an H200; grids are whole multiples of it whatever the device, so they depend on shapes alone."""
+"""Of an H200. Grids are multiples of it whatever the device: they depend on shapes alone."""
 
 
 @dataclass(frozen=True)

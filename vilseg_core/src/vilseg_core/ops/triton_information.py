@@ -13,11 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vilseg_core.ops.information_launches import (
-    joint_parts,
-    launch_backward,
-    launch_finish,
-)
+from vilseg_core.ops.information_gradients import launch_backward
+from vilseg_core.ops.information_launches import ONE_TILE, joint_parts, launch_finish
 
 _DEVICES = ("cuda", "cpu")
 """On the CPU in Triton's interpreter alone."""
@@ -77,10 +74,8 @@ def _joint_backward(
 
 
 def _norms_like(a: Tensor) -> Tensor:
-    from vilseg_core.ops.information_launches import ONE_TILE
-
     pixels = a.numel() // a.shape[0] if a.shape[0] > ONE_TILE else 0
-    return a.new_empty(2, pixels, dtype=torch.float32)
+    return a.new_empty(2, pixels, 2, dtype=torch.float32)
 
 
 @_moments.register_fake

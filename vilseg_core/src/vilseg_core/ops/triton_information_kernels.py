@@ -10,6 +10,7 @@ import triton.language as tl
 from vilseg_core.ops.triton_tiles import (
     CENTRED_SCALE,
     MATRIX_SCALE,
+    NEGLIGIBLE,
     SMALLEST,
     assignments,
     load_logits,
@@ -190,7 +191,7 @@ def information_backward(
     centre_b = tl.load(mean_b + channels, mask=valid, other=0.0)
     line_a = tl.sum(cells * centre_b[None, :], 1)
     line_b = tl.sum(cells * centre_a[:, None], 0)
-    top = tl.maximum(tl.load(largest), SMALLEST)
+    top = tl.maximum(tl.load(largest), NEGLIGIBLE)
     cells = cells * (MATRIX_SCALE / top)
     unscale = top / (MATRIX_SCALE * CENTRED_SCALE)
     factor = tl.load(grad)

@@ -1,7 +1,8 @@
 """Kernels for more clusters than one tile of the joint holds: normalisers, values, gradients.
 
-They read the logits by tiles of clusters, so the softmax needs its log-normaliser, and the softmax
-Jacobian its scalar p^T matrix q, each from a pass of its own: one number a pixel.
+They read the logits by tiles of clusters, so the softmax needs its normalisers, and the softmax
+Jacobian its scalar p^T matrix q, each from a pass of its own: few numbers a pixel. Each side has
+a scalar of its own rounding: in the Jacobian of a certain pixel it cancels all but the last digits.
 """
 
 import triton
@@ -10,7 +11,7 @@ import triton.language as tl
 from vilseg_core.ops.triton_tiles import (
     CENTRED_SCALE,
     MATRIX_SCALE,
-    SMALLEST,
+    NEGLIGIBLE,
     assignments,
     load_logits,
     load_weights,
@@ -21,7 +22,7 @@ from vilseg_core.ops.triton_tiles import (
 
 
 @triton.jit
-def log_normalisers(
+def normalisers(
     logits,
     norms,
     pixels,
@@ -37,7 +38,10 @@ def log_normalisers(
     UNIT: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """ln sum exp over the clusters of each pixel."""
+    """Maximum of the logits of each pixel and the inverse of the sum over clusters: (pixels, 2).
+
+    Two numbers, since their logarithm in one would lose digits where the logits are large.
+    """
     numbers, exist = pixel_numbers(tl.program_id(0), pixels, BLOCK, UNIT, WIDE)
     at = pixel_offsets(numbers, middle, inner, outer_stride, middle_stride, inner_stride, UNIT)
     top = tl.full((BLOCK,), float("-inf"), tl.float32)
@@ -50,7 +54,8 @@ def log_normalisers(
         shift = tl.where(higher == float("-inf"), 0.0, higher)
         total = total * tl.exp(top - shift) + tl.sum(tl.exp(tile - shift[:, None]), 1)
         top = higher
-    tl.store(norms + numbers, top + tl.log(total), mask=exist)
+    tl.store(norms + 2 * numbers, top, mask=exist)
+    tl.store(norms + 2 * numbers + 1, 1.0 / total, mask=exist)
 
 
 @triton.jit
@@ -94,32 +99,32 @@ def _derivative(
             right_low = tl.load(low + cells, mask=valid, other=0.0)
             total = tl.dot(left_high, right_low, total)
         total = tl.dot(left_high, right_high, total)
-    return total * (tl.maximum(tl.load(largest), SMALLEST) / (MATRIX_SCALE * CENTRED_SCALE))
+    return total * (tl.maximum(tl.load(largest), NEGLIGIBLE) / (MATRIX_SCALE * CENTRED_SCALE))
 
 
 @triton.jit
 def pixel_values(
-    a,
-    b,
-    norms_a,
-    norms_b,
+    own,
+    other,
+    own_norms,
+    other_norms,
     high,
     low,
     line,
-    mean_b,
+    mean_other,
     largest,
     values,
     pixels,
     middle,
     inner,
-    a_outer,
-    a_middle,
-    a_inner,
-    a_channel,
-    b_outer,
-    b_middle,
-    b_inner,
-    b_channel,
+    own_outer,
+    own_middle,
+    own_inner,
+    own_channel,
+    other_outer,
+    other_middle,
+    other_inner,
+    other_channel,
     C: tl.constexpr,
     CHANNELS: tl.constexpr,
     DEPTH: tl.constexpr,
@@ -129,25 +134,25 @@ def pixel_values(
     UNIT: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """p^T `matrix` q of each pixel; `line` = matrix times the mean of q."""
+    """p^T matrix q of each pixel, p being its own side; `line` = matrix times the mean of q."""
     numbers, exist = pixel_numbers(tl.program_id(0), pixels, BLOCK, UNIT, WIDE)
-    at_a = pixel_offsets(numbers, middle, inner, a_outer, a_middle, a_inner, UNIT)
-    at_b = pixel_offsets(numbers, middle, inner, b_outer, b_middle, b_inner, UNIT)
+    at = pixel_offsets(numbers, middle, inner, own_outer, own_middle, own_inner, UNIT)
+    across = pixel_offsets(numbers, middle, inner, other_outer, other_middle, other_inner, UNIT)
     value = tl.zeros((BLOCK,), tl.float32)
     for first in range(0, C, CHANNELS):
         channels = first + tl.arange(0, CHANNELS)
         derivative = _derivative(
-            b,
-            norms_b,
-            mean_b,
+            other,
+            other_norms,
+            mean_other,
             high,
             low,
             largest,
             numbers,
-            at_b,
+            across,
             exist,
             channels,
-            b_channel * UNIT,
+            other_channel * UNIT,
             C,
             CHANNELS,
             DEPTH,
@@ -157,7 +162,9 @@ def pixel_values(
             WIDE,
         )
         derivative += tl.load(line + channels, mask=channels < C, other=0.0)[None, :]
-        p = assignments(a, norms_a, numbers, at_a, exist, channels, a_channel * UNIT, C, True, WIDE)
+        p = assignments(
+            own, own_norms, numbers, at, exist, channels, own_channel * UNIT, C, True, WIDE
+        )
         value += tl.sum(p * derivative, 1)
     tl.store(values + numbers, value, mask=exist)
 

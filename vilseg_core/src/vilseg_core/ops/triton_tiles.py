@@ -12,6 +12,8 @@ import triton.language as tl
 CENTRED_SCALE = tl.constexpr(32768.0)
 MATRIX_SCALE = tl.constexpr(16384.0)
 SMALLEST = tl.constexpr(1.1754943508222875e-38)
+# A matrix whose entries are all below this counts as 0; its inverse times the scale is finite.
+NEGLIGIBLE = tl.constexpr(1e-28)
 
 
 @triton.jit
@@ -83,12 +85,13 @@ def assignments(
     TILED: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """Probabilities of a tile; where TILED, by the log-normalisers of the pixels."""
+    """Probabilities of a tile; where TILED, by each pixel's maximum and inverse sum in `norms`."""
     tile = load_logits(logits, offsets, exist, channels, channel_stride, C, WIDE)
     if TILED:
-        norm = tl.load(norms + numbers, mask=exist, other=0.0)
-        # A pixel that does not exist has logits 0, so its share is 1: finite, and its weight is 0.
-        shares = tl.exp(tile - norm[:, None])
+        # A pixel that does not exist has weight 0 and needs no more than finite numbers.
+        top = tl.load(norms + 2 * numbers, mask=exist, other=0.0)
+        inverse = tl.load(norms + 2 * numbers + 1, mask=exist, other=0.0)
+        shares = tl.exp(tile - top[:, None]) * inverse[:, None]
     else:
         shares = softmax(tile)
     return shares
