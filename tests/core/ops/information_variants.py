@@ -10,6 +10,8 @@ from vilseg_core.ops.kernel_configs import DEPTH, Launch
 Layout = Literal["first", "last"]
 MODULE = "vilseg_core.ops.triton_information_"
 POINTERS = {"half": "*bf16", "single": "*fp32"}
+UNIT_STRIDES = {"first": ("_inner", "inner_stride"), "last": ("_channel", "channel_stride")}
+ENDINGS = ("_outer", "_middle", "_inner", "_channel", "_stride")
 LOGITS = ("a", "b", "own", "other", "logits", "d_a", "d_b", "d_own")
 
 
@@ -31,10 +33,10 @@ def variant(
     }
     signature, constexprs, aligned = {}, {}, []
     for argument in function.arg_names:
-        unit = argument.endswith("_inner" if layout == "first" else "_channel")
+        unit = argument.endswith(UNIT_STRIDES[layout])
         if argument in fixed:
             signature[argument], constexprs[argument] = "constexpr", fixed[argument]
-        elif (unit or argument.endswith("inner_stride")) and not argument.startswith("w_"):
+        elif unit and not argument.startswith("w_"):
             signature[argument], constexprs[argument] = "constexpr", 1
         elif argument in LOGITS:
             signature[argument] = pointer
@@ -61,6 +63,3 @@ def variant(
         architecture=architecture,
         aligned=tuple(aligned),
     )
-
-
-ENDINGS = ("_outer", "_middle", "_inner", "_channel", "_stride")

@@ -6,7 +6,7 @@ import pytest
 from tests.core.ops.aot import ARCHITECTURES, Variant, compile_variants
 from tests.core.ops.information_variants import Layout, variant
 
-from vilseg_core.ops.information_launches import FINISH, NORMALISE, ONE_TILE
+from vilseg_core.ops.information_launches import FINISH, FINISH_WARPS, NORMALISE, ONE_TILE
 from vilseg_core.ops.kernel_configs import MUTUAL_INFORMATION, Launch, Width
 
 pytest.importorskip("triton")
@@ -23,9 +23,10 @@ def row_variants(
     if bucket <= ONE_TILE:
         kernels += [("kernels:information_backward", config.backward)]
     else:
+        assert config.values is not None
         kernels += [
             ("wide:normalisers", NORMALISE),
-            ("wide:pixel_values", config.backward),
+            ("wide:pixel_values", config.values),
             ("wide:side_backward", config.backward),
         ]
     for kernel, launch in kernels:
@@ -46,7 +47,7 @@ def finish_variants(architecture: int) -> Iterator[Variant]:
         side, parts = FINISH[one_tile]
         yield variant(
             "finish:finish_information",
-            Launch(1, 4, 1),
+            Launch(1, FINISH_WARPS, 1),
             pointer="*fp32",
             layout="first",
             architecture=architecture,

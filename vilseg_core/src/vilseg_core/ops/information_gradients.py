@@ -123,7 +123,6 @@ def _backward_one_tile(
         *place.strides[3],
         C=clusters,
         CHANNELS=config.channels,
-        STAGES=config.backward.stages,
         PRODUCTS=products,
         WEIGHTED=weights is not None,
         WANTS_WEIGHTS=found[2].numel() > 0,
@@ -151,14 +150,16 @@ def _backward_tiled(
     # What the kernels read over and over, in the order and the dtype in which they take it.
     tables = [_split(matrix.T, largest, products), _split(matrix, largest, products)]
     values = norms.new_empty(norms.shape[1])
-    blocks = max(1, ceil(place.pixels * place.unit, config.backward.block))
+    assert config.values is not None
+    value_blocks, blocks = (
+        max(1, ceil(place.pixels * place.unit, launch.block))
+        for launch in (config.values, config.backward)
+    )
     fixed = {
         "C": clusters,
         "CHANNELS": config.channels,
         "DEPTH": DEPTH,
-        "STAGES": config.backward.stages,
         "PRODUCTS": products,
-        **common(place, config.backward),
     }
     size = (place.pixels, place.middle, place.inner)
     sides = ((a, b, line_a, mean_b, 0, 1), (b, a, line_b, mean_a, 1, 0))
@@ -166,7 +167,16 @@ def _backward_tiled(
         scalars = (line, mean, largest, values)
         steps = (*place.strides[which], *place.strides[beside])
         sources = (norms[which], norms[beside], *tables[which])
-        pixel_values[(blocks,)](own, other, *sources, *scalars, *size, *steps, **fixed)
+        pixel_values[(value_blocks,)](
+            own,
+            other,
+            *sources,
+            *scalars,
+            *size,
+            *steps,
+            **fixed,
+            **common(place, config.values),
+        )
         if which == 0 and found[2].numel() > 0:
             torch.mul(values.view(found[2].shape) + rest, grad, out=found[2])
         side_backward[(ceil(clusters, config.channels), blocks)](
@@ -183,6 +193,7 @@ def _backward_tiled(
             *place.strides[2 + which],
             WEIGHTED=weights is not None,
             **fixed,
+            **common(place, config.backward),
         )
 
 

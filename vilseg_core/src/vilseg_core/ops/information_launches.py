@@ -10,9 +10,10 @@ from vilseg_core.ops.pixel_geometry import PixelGeometry
 
 ONE_TILE = 128
 """Clusters up to which one tile holds the whole joint."""
-NORMALISE = Launch(block=64, warps=4, stages=1)
+NORMALISE = Launch(block=32, warps=8, stages=2)
 FINISH = {True: (8, 64), False: (32, 4)}
 """Side of a block of the joint, and parts read at once, by whether one tile holds the joint."""
+FINISH_WARPS = 8
 
 
 class JointParts(NamedTuple):
@@ -65,7 +66,6 @@ def joint_parts(a: Tensor, b: Tensor, weights: Tensor | None, *, bits: int) -> J
             *place.weight_strides,
             C=clusters,
             CHANNELS=config.channels,
-            STAGES=config.joint.stages,
             PRODUCTS=products_of(a, b, bits),
             WEIGHTED=weights is not None,
             **common(place, config.joint),
@@ -101,7 +101,7 @@ def launch_finish(
             PARTS=chunk,
             SYMMETRIC=symmetric,
             PROGRAMS=room,
-            num_warps=4,
+            num_warps=FINISH_WARPS,
             enable_fp_fusion=True,
         )
     return loss, matrix, lines
@@ -161,6 +161,7 @@ def products_of(a: Tensor, b: Tensor, bits: int) -> int:
 def common(place: PixelGeometry, launch: Launch) -> dict[str, Any]:
     return {
         "BLOCK": launch.block,
+        "STAGES": launch.stages,
         "UNIT": place.unit,
         "WIDE": place.wide,
         "num_warps": launch.warps,

@@ -25,24 +25,30 @@ class Launch:
 
 @dataclass(frozen=True)
 class InformationConfig:
-    """Launches of the joint and of the backward kernel, for tiles of so many clusters."""
+    """Launches of the kernels, for tiles of so many clusters."""
 
     channels: int
     joint: Launch
     backward: Launch
+    values: Launch | None = None
+    """Of the pass that tiled joints need before the backward kernel."""
 
 
 MUTUAL_INFORMATION: dict[tuple[int, Width], InformationConfig] = {
     (16, "half"): InformationConfig(16, Launch(64, 4, 3, 528), Launch(64, 4, 3, 528)),
-    (16, "single"): InformationConfig(16, Launch(64, 4, 2, 528), Launch(64, 4, 2, 528)),
+    (16, "single"): InformationConfig(16, Launch(64, 8, 2, 264), Launch(64, 4, 2, 528)),
     (32, "half"): InformationConfig(32, Launch(32, 4, 3, 528), Launch(64, 8, 3, 264)),
     (32, "single"): InformationConfig(32, Launch(64, 8, 2, 264), Launch(64, 8, 2, 264)),
-    (64, "half"): InformationConfig(64, Launch(32, 8, 3, 264), Launch(32, 8, 3, 264)),
+    (64, "half"): InformationConfig(64, Launch(32, 8, 3, 264), Launch(32, 4, 3, 264)),
     (64, "single"): InformationConfig(64, Launch(32, 8, 2, 264), Launch(32, 8, 2, 264)),
     (128, "half"): InformationConfig(128, Launch(32, 8, 3, 132), Launch(32, 8, 3, 132)),
     (128, "single"): InformationConfig(128, Launch(32, 8, 2, 132), Launch(32, 8, 1, 132)),
-    (512, "half"): InformationConfig(128, Launch(32, 8, 3, 264), Launch(128, 8, 2)),
-    (512, "single"): InformationConfig(128, Launch(32, 8, 2, 264), Launch(64, 8, 2)),
+    (512, "half"): InformationConfig(
+        128, Launch(32, 8, 3, 264), Launch(128, 8, 2), Launch(64, 8, 3)
+    ),
+    (512, "single"): InformationConfig(
+        128, Launch(32, 8, 2, 264), Launch(64, 8, 2), Launch(64, 8, 2)
+    ),
 }
 """By the clusters that a row serves at most; the last row serves all beyond, in tiles of 128."""
 

@@ -35,6 +35,7 @@ def normalisers(
     C: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,
     UNIT: tl.constexpr,
     WIDE: tl.constexpr,
 ):
@@ -46,7 +47,7 @@ def normalisers(
     at = pixel_offsets(numbers, middle, inner, outer_stride, middle_stride, inner_stride, UNIT)
     top = tl.full((BLOCK,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK,), tl.float32)
-    for first in range(0, C, CHANNELS):
+    for first in tl.range(0, C, CHANNELS, num_stages=STAGES):
         channels = first + tl.arange(0, CHANNELS)
         tile = load_logits(logits, at, exist, channels, channel_stride * UNIT, C, WIDE)
         higher = tl.maximum(top, tl.max(tile, 1))
