@@ -16,7 +16,7 @@ CLUSTERS = {16: 12, 32: 25, 64: 64, 128: 128, 512: 512}
 
 
 def row_variants(
-    bucket: int, width: Width, *, layout: Layout, architecture: int
+    bucket: int, width: Width, *, layout: Layout, architecture: int, masked: bool = True
 ) -> Iterator[Variant]:
     config = MUTUAL_INFORMATION[bucket, width]
     kernels = [("kernels:joint_partials", config.joint)]
@@ -29,6 +29,7 @@ def row_variants(
             ("wide:pixel_values", config.values),
             ("wide:side_backward", config.backward),
         ]
+    options = {} if masked else {"weights": None, "WEIGHTED": False, "WANTS_WEIGHTS": False}
     for kernel, launch in kernels:
         yield variant(
             kernel,
@@ -39,6 +40,7 @@ def row_variants(
             C=CLUSTERS[bucket],
             CHANNELS=config.channels,
             PRODUCTS=1 if width == "half" else 3,
+            **options,
         )
 
 
@@ -68,6 +70,7 @@ def test_every_row_compiles_without_a_spill() -> None:
         variants += finish_variants(architecture)
     for bucket, width in MUTUAL_INFORMATION:
         variants += row_variants(bucket, width, layout="last", architecture=90)
+        variants += row_variants(bucket, width, layout="first", architecture=90, masked=False)
     found = compile_variants(variants)
     faults = {
         f"{variants[i].kernel} {variants[i].architecture} {dict(variants[i].constexprs)}": fault

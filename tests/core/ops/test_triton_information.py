@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vilseg_core.functional import mutual_information_loss
-from vilseg_core.ops import chunked_moments
+from vilseg_core.ops import chunked_moments, pixel_geometry
 from vilseg_core.ops.information_gradients import backward_into
 from vilseg_core.ops.information_launches import joint_parts, launch_finish
 from vilseg_core.ops.triton_information import (
@@ -185,6 +185,17 @@ def test_layouts_are_read_as_they_are(layout: str, masked: bool) -> None:
         inputs = (*inputs, weights.detach().reshape(shape).requires_grad_())
     found, truth = kernel(inputs, channel_dim=dim), plain(inputs, channel_dim=dim)
     assert_near(found, truth, limit=1e-5)
+
+
+@pytest.mark.parametrize("clusters", [5, 130])
+def test_offsets_beyond_32_bits(clusters: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = problem(2, clusters, 4, 6).inputs(True)
+    narrow = kernel(inputs)
+    monkeypatch.setattr(pixel_geometry, "_WIDE_FROM", 0)
+    geometry = pixel_geometry.PixelGeometry.of([inputs[0].movedim(1, 0)], None)
+    assert geometry is not None
+    assert geometry.wide
+    assert all(torch.equal(x, y) for x, y in zip(narrow, kernel(inputs), strict=True))
 
 
 def guarded(values: Tensor, filling: float) -> tuple[Tensor, Tensor]:

@@ -36,8 +36,9 @@ def product(left, right, total, PRODUCTS: tl.constexpr):
 def pixel_numbers(tile, pixels, BLOCK: tl.constexpr, UNIT: tl.constexpr, WIDE: tl.constexpr):
     """Numbers (BLOCK,) of the pixels of a tile, and which of them exist."""
     if WIDE:
-        tile = tile.to(tl.int64)
-    numbers = tile * BLOCK + tl.arange(0, BLOCK)
+        numbers = tl.full((BLOCK,), tile, tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    else:
+        numbers = tile * BLOCK + tl.arange(0, BLOCK)
     return numbers, numbers < pixels * UNIT
 
 
