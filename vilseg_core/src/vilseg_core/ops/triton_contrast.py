@@ -180,11 +180,11 @@ def _statistics_backward(
     ctx: Any, row: Tensor | None, column: Tensor | None, right: Tensor | None, *_: Any
 ) -> tuple[Tensor | None, ...]:
     image, text, scale, inverse, *wrong = ctx.saved_tensors
-    given = [grad for grad in (row, column, right) if grad is not None and grad.numel()]
+    given = [grad.abs() for grad in (row, column, right) if grad is not None]
     if not given:
         return None, None, None, None
     # Weights in [-1, 1], as half precision holds them best, whatever the size of the batch.
-    peak = torch.cat([grad.abs() for grad in given]).amax().clamp_min(TINY)
+    peak = torch.cat([*given, wrong[0].new_full((1,), TINY)]).amax()
     row, column, right = (None if grad is None else grad / peak for grad in (row, column, right))
     if right is None:
         right = wrong[0].new_zeros(wrong[0].shape)

@@ -61,7 +61,7 @@ def _write_weights(
         found += weight[None, :] * tl.exp(scores - wrong[None, :])
     if SPECIAL:
         partner = tl.load(right_weights + rows, mask=row_inside, other=0.0)
-        found = tl.where(pairs & inside, partner[:, None], found)
+        found = tl.where(inside, tl.where(pairs, partner[:, None], found), 0.0)
     total = tl.sum(tl.sum(found * cosines, axis=1), axis=0)
     if not BEGIN:
         total += tl.load(sums + tl.program_id(0))
