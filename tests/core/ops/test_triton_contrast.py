@@ -15,7 +15,7 @@ from vilseg_core.functional import symmetric_info_nce
 from vilseg_core.functional.info_nce import Direction
 from vilseg_core.ops import kernel_configs_contrast as configs
 from vilseg_core.ops import triton_contrast_gradient
-from vilseg_core.ops.kernel_configs_contrast import EVERY, TILES, Merge, Tile
+from vilseg_core.ops.kernel_configs_contrast import EVERY, SCATTERED, TILES, Merge, Tile
 from vilseg_core.ops.triton_contrast import contrast, pair_statistics
 
 pytest.importorskip("triton")
@@ -29,7 +29,11 @@ def small_tiles() -> Iterator[None]:
     """Tiles and merges so small that few pairs cross many of them."""
     tile = ((EVERY, Tile(16, 16, 16, warps=1, stages=1)),)
     merge = ((EVERY, Merge(16, 2, warps=1)),)
-    with patch.dict(TILES, dict.fromkeys(TILES, tile)), patch.object(configs, "MERGES", merge):
+    with (
+        patch.dict(TILES, dict.fromkeys(TILES, tile)),
+        patch.dict(SCATTERED, dict.fromkeys(SCATTERED, tile[0][1])),
+        patch.object(configs, "MERGES", merge),
+    ):
         yield
 
 
@@ -118,11 +122,10 @@ def test_tiles_beside_the_diagonal(scale: float) -> None:
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("row", [0, 1])
-def test_the_tiles_of_the_table(row: int, direction: Direction) -> None:
-    image, text = pairs(70, 33)
-    with patch.dict(TILES, {k: ((EVERY, rows[row][1]),) for k, rows in TILES.items()}):
-        found = gradients(image, text, scale_of(14.3), direction)
+@pytest.mark.parametrize("d", [33, 64])
+def test_the_tiles_of_the_table(d: int, direction: Direction) -> None:
+    image, text = pairs(70, d)
+    found = gradients(image, text, scale_of(14.3), direction)
     assert max(errors(found, truth(image, text, scale_of(14.3), direction))) < 2e-6
 
 

@@ -34,12 +34,17 @@ TILES: dict[Operands, tuple[tuple[int, Tile], ...]] = {
         (1 << 20, Tile(64, 64, 32, warps=4, stages=4)),
         (EVERY, Tile(128, 64, 32, warps=8, stages=3)),
     ),
-    "float32": (
-        (1 << 20, Tile(64, 32, 16, warps=4, stages=2)),
-        (EVERY, Tile(128, 64, 16, warps=8, stages=2)),
-    ),
+    "float32": ((EVERY, Tile(128, 64, 16, warps=8, stages=2)),),
 }
 """Each row: up to how many scores, and the tile."""
+
+SCATTERED: dict[Operands, Tile] = {
+    "half": Tile(64, 64, 64, warps=4, stages=4),
+    "tf32": Tile(64, 64, 16, warps=4, stages=3),
+    "float32": Tile(64, 32, 16, warps=4, stages=2),
+}
+"""Where rows are not aligned or not whole steps wide. Each element is then read by itself and takes
+registers for its place."""
 
 PROGRAMS = 1024
 """Programs of a score kernel that are aimed at: four waves and more on any GPU of today."""
@@ -74,9 +79,10 @@ SLOTS = 1024
 """Sums of the scale's gradient that are added up at a time."""
 
 
-def tile_of(operands: Operands, scores: int) -> Tile:
-    """The tile for this many scores."""
-    return next(tile for limit, tile in TILES[operands] if scores <= limit)
+def tile_of(operands: Operands, *, scores: int, width: int, beside: bool) -> Tile:
+    """The tile for this many scores of rows of this width, aligned and `beside` or scattered."""
+    tile = next(tile for limit, tile in TILES[operands] if scores <= limit)
+    return tile if beside and width % tile.step == 0 else SCATTERED[operands]
 
 
 def merge_of(places: int) -> Merge:

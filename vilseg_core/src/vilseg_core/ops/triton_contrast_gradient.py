@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vilseg_core._numerics import without_autocast
-from vilseg_core.ops.kernel_configs_contrast import GROUP, ROWS, SLOTS, tile_of
+from vilseg_core.ops.kernel_configs_contrast import GROUP, ROWS, SLOTS
 from vilseg_core.ops.triton_contrast_scores import HALF, Scores, blocks, on_device
 
 BLOCK_BYTES = 1 << 26
@@ -58,7 +58,7 @@ class _Gradient:
     ) -> None:
         self.scores, self.inverse, self.wrong, self.weights = scores, inverse, wrong, weights
         image = scores.image
-        self.tile = tile = tile_of(scores.operands, scores.rows * scores.columns)
+        self.tile = tile = scores.tile
         self.columns = min(scores.columns, BLOCK_COLUMNS)
         # Rows that start at multiples of 128 bytes suit the library, whatever the number of texts.
         pitch = 64 * blocks(self.columns, 64)

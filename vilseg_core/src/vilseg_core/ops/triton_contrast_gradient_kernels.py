@@ -10,7 +10,7 @@ the weights with the towers' rows.
 import triton
 import triton.language as tl
 
-from vilseg_core.ops.triton_contrast_kernels import LOWEST, SHORTEST, _cosines
+from vilseg_core.ops.triton_contrast_kernels import SHORTEST, _cosines
 
 
 @triton.jit
@@ -47,18 +47,22 @@ def _write_weights(
     inside = row_inside[:, None] & column_inside[None, :]
     pairs = columns[None, :] == (rows + first)[:, None]
     scores = cosines * factor
-    if SPECIAL:
-        # Before the exponential: a right partner may be as far above the wrong ones as it likes.
-        scores = tl.where(inside & (pairs == 0), scores, LOWEST)
     found = tl.zeros_like(scores)
     if BY_ROW:
         weight = tl.load(row_weights + rows, mask=row_inside, other=0.0)
         wrong = tl.load(wrong_by_row + rows, mask=row_inside, other=0.0)
-        found += weight[:, None] * tl.exp(scores - wrong[:, None])
+        gaps = scores - wrong[:, None]
+        if SPECIAL:
+            # Only a right partner can be above, and by far, where it has won.
+            gaps = tl.minimum(gaps, 0.0)
+        found += weight[:, None] * tl.exp(gaps)
     if BY_COLUMN:
         weight = tl.load(column_weights + columns, mask=column_inside, other=0.0)
         wrong = tl.load(wrong_by_column + columns, mask=column_inside, other=0.0)
-        found += weight[None, :] * tl.exp(scores - wrong[None, :])
+        gaps = scores - wrong[None, :]
+        if SPECIAL:
+            gaps = tl.minimum(gaps, 0.0)
+        found += weight[None, :] * tl.exp(gaps)
     if SPECIAL:
         partner = tl.load(right_weights + rows, mask=row_inside, other=0.0)
         found = tl.where(inside, tl.where(pairs, partner[:, None], found), 0.0)

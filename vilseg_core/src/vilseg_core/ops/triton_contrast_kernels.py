@@ -89,23 +89,25 @@ def _cosines(
     rows = tl.minimum(rows, row_count - 1)
     columns = tl.minimum(columns, column_count - 1)
     steps = tl.arange(0, STEP)
-    a_places = image + rows.to(tl.int64)[:, None] * image_row + steps[None, :] * image_stride
-    b_places = text + columns.to(tl.int64)[None, :] * text_row + steps[:, None] * text_stride
+    a_starts = image + rows.to(tl.int64)[:, None] * image_row
+    b_starts = text + columns.to(tl.int64)[None, :] * text_row
     products = tl.zeros((ROWS, COLUMNS), tl.float32)
     for start in range(0, width, STEP):
+        # From the start each time: places that are carried along cost two registers an element.
+        places = (start + steps).to(tl.int64)
+        a_places = a_starts + places[None, :] * image_stride
+        b_places = b_starts + places[:, None] * text_stride
         if EVEN:
             a = tl.load(a_places)
             b = tl.load(b_places)
         else:
-            inside = steps < width - start
+            inside = places < width
             a = tl.load(a_places, mask=inside[None, :], other=0.0)
             b = tl.load(b_places, mask=inside[:, None], other=0.0)
         if WIDEN:
             a = a.to(tl.float32)
             b = b.to(tl.float32)
         products = tl.dot(a, b, products, input_precision=PRECISION)
-        a_places += STEP * image_stride
-        b_places += STEP * text_stride
     by_row = tl.load(inverse + rows)
     by_column = tl.load(inverse + row_count + columns)
     return products * by_row[:, None] * by_column[None, :]

@@ -48,6 +48,17 @@ class Scores:
         exact = torch.get_float32_matmul_precision() == "highest"
         return "float32" if exact else "tf32"
 
+    @property
+    def tile(self) -> Tile:
+        beside = all(
+            tower.stride(1) == 1
+            and tower.stride(0) % 16 == 0
+            and tower.data_ptr() % 16 == 0
+            for tower in (self.image, self.text)
+        )
+        scores = self.rows * self.columns
+        return tile_of(self.operands, scores=scores, width=self.width, beside=beside)
+
     def options(self, tile: Tile) -> dict[str, Any]:
         """What a kernel that forms score tiles is compiled for."""
         return {
@@ -101,7 +112,7 @@ def score_parts(scores: Scores, inverse: Tensor, *, by_column: bool, best: bool)
     """Partial log-sum-exps of wrong partners, and where `best` their maxima too."""
     from vilseg_core.ops.triton_contrast_kernels import scores_kernel
 
-    tile = tile_of(scores.operands, scores.rows * scores.columns)
+    tile = scores.tile
     rowblocks, columnblocks = blocks(scores.rows, tile.rows), blocks(scores.columns, tile.columns)
     share = blocks(columnblocks, blocks(PROGRAMS, rowblocks))
     number = blocks(columnblocks, share)
