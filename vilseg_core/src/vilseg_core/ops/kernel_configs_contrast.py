@@ -38,9 +38,12 @@ TILES: dict[Operands, tuple[tuple[int, Tile], ...]] = {
 }
 """Each row: up to how many scores, and the tile."""
 
+LARGE_FROM_10: dict[Operands, Tile] = {"half": Tile(128, 64, 64, warps=8, stages=4)}
+"""The last row from compute capability 10 on, where 128 x 128 spills 32 bytes of the gradients."""
+
 SCATTERED: dict[Operands, Tile] = {
     "half": Tile(64, 64, 64, warps=4, stages=4),
-    "tf32": Tile(64, 64, 16, warps=4, stages=3),
+    "tf32": Tile(64, 32, 16, warps=4, stages=3),
     "float32": Tile(64, 32, 16, warps=4, stages=2),
 }
 """Where rows are not aligned or not whole steps wide. Each element is then read by itself and takes
@@ -79,9 +82,11 @@ SLOTS = 1024
 """Sums of the scale's gradient that are added up at a time."""
 
 
-def tile_of(operands: Operands, *, scores: int, width: int, beside: bool) -> Tile:
+def tile_of(operands: Operands, *, scores: int, width: int, beside: bool, capability: int) -> Tile:
     """The tile for this many scores of rows of this width, aligned and `beside` or scattered."""
-    tile = next(tile for limit, tile in TILES[operands] if scores <= limit)
+    limit, tile = next(row for row in TILES[operands] if scores <= row[0])
+    if capability >= 10 and limit == EVERY:
+        tile = LARGE_FROM_10.get(operands, tile)
     return tile if beside and width % tile.step == 0 else SCATTERED[operands]
 
 

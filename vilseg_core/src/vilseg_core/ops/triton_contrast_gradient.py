@@ -60,11 +60,11 @@ class _Gradient:
         image = scores.image
         self.tile = tile = scores.tile
         self.columns = min(scores.columns, BLOCK_COLUMNS)
-        # Rows that start at multiples of 128 bytes suit the library, whatever the number of texts.
-        pitch = 64 * blocks(self.columns, 64)
+        # Whole tiles, and rows that start at multiples of 128 bytes, which suits the library.
+        pitch = 64 * blocks(tile.columns * blocks(self.columns, tile.columns), 64)
         fitting = BLOCK_BYTES // (pitch * image.element_size() * tile.rows) * tile.rows
         self.rows = min(scores.rows, max(fitting, tile.rows))
-        self.block = image.new_empty(self.rows, pitch)
+        self.block = image.new_empty(tile.rows * blocks(self.rows, tile.rows), pitch)
         self.slots = blocks(self.rows, tile.rows) * blocks(self.columns, tile.columns)
         self.sums = inverse.new_empty(self.slots)
         self.image_products = inverse.new_empty(self.rows, scores.width)

@@ -76,12 +76,9 @@ def _write_weights(
         found *= by_row[:, None] * by_column[None, :]
     else:
         found *= RAISE
-    places = (rows - row_start).to(tl.int64)[:, None] * pitch + (columns - column_start)[None, :]
-    found = found.to(weights.dtype.element_ty)
-    if SPECIAL:
-        tl.store(weights + places, found, mask=inside)
-    else:
-        tl.store(weights + places, found)
+    # No mask and no 64 bits: the block has room for whole tiles and is far below 2**31.
+    places = (rows - row_start)[:, None] * pitch + (columns - column_start)[None, :]
+    tl.store(weights + places, found.to(weights.dtype.element_ty))
 
 
 @triton.jit
@@ -124,6 +121,8 @@ def weights_kernel(
     PRECISION: tl.constexpr,
 ):
     """Derivative of each score of a chunk of rows and columns, in the dtype of `weights`.
+
+    `weights` (whole tiles of rows, pitch) has room for whole tiles of columns.
 
     Of a wrong partner it is row_weight exp(score - wrong_by_row), and likewise by column, of the
     right one `right_weights`. `FOLD` multiplies by both inverse norms, so that the products take

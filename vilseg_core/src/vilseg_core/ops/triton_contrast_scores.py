@@ -51,13 +51,18 @@ class Scores:
     @property
     def tile(self) -> Tile:
         beside = all(
-            tower.stride(1) == 1
-            and tower.stride(0) % 16 == 0
-            and tower.data_ptr() % 16 == 0
+            tower.stride(1) == 1 and tower.stride(0) % 16 == 0 and tower.data_ptr() % 16 == 0
             for tower in (self.image, self.text)
         )
         scores = self.rows * self.columns
-        return tile_of(self.operands, scores=scores, width=self.width, beside=beside)
+        device = self.image.device
+        return tile_of(
+            self.operands,
+            scores=scores,
+            width=self.width,
+            beside=beside,
+            capability=torch.cuda.get_device_capability(device)[0] if device.type == "cuda" else 0,
+        )
 
     def options(self, tile: Tile) -> dict[str, Any]:
         """What a kernel that forms score tiles is compiled for."""
