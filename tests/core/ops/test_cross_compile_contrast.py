@@ -1,6 +1,7 @@
 """Every row of the table of InfoNCE compiles for every architecture, unspilled."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -160,6 +161,21 @@ def test_odd_embeddings_at_any_stride_compile_without_a_spill() -> None:
         for operands, tile in SCATTERED.items():
             variants += tile_variants(operands, tile, architecture=architecture, aligned=False)
     assert not faults_of(variants)
+
+
+@pytest.mark.slow
+def test_one_pair_compiles() -> None:
+    """Triton compiles an argument that is 1 as a constant, which has fewer methods than a value."""
+    variants = [
+        *tile_variants("half", SCATTERED["half"], architecture=90, aligned=False),
+        *other_variants("*bf16", 90),
+    ]
+    ones = []
+    for one in variants:
+        sizes = {name: 1 for name, type in one.signature.items() if type == "i32"}
+        signature = {**one.signature, **dict.fromkeys(sizes, "constexpr")}
+        ones.append(replace(one, signature=signature, constexprs={**one.constexprs, **sizes}))
+    assert not faults_of([replace(one, aligned=()) for one in ones])
 
 
 def test_one_row_compiles_without_a_spill() -> None:

@@ -42,7 +42,7 @@ LARGE_FROM_10: dict[Operands, Tile] = {"half": Tile(128, 64, 64, warps=8, stages
 """The last row from compute capability 10 on, where 128 x 128 spills 32 bytes of the gradients."""
 
 SCATTERED: dict[Operands, Tile] = {
-    "half": Tile(64, 64, 64, warps=4, stages=4),
+    "half": Tile(64, 64, 64, warps=8, stages=3),
     "tf32": Tile(64, 32, 16, warps=4, stages=3),
     "float32": Tile(64, 32, 16, warps=4, stages=2),
 }

@@ -1,9 +1,9 @@
 """InfoNCE by Triton kernels: a score tile feeds rows and columns, gradients from recomputed tiles.
 
 r = images, c = texts, n where they are as many, d = embedding dimension. Memory beyond inputs and
-gradients: forward r * c / 64 numbers of float32 at most (r * c / 128 from 2**24 scores on, twice
-that for `pair_statistics`), backward one block of weights, `BLOCK_BYTES`, and c * d numbers of
-float32. Deterministic: partial results are merged in one order, without atomics.
+gradients: forward r * c / 64 numbers of float32 at most (r * c / 128 for more than 2**20 scores of
+aligned rows; twice that for `pair_statistics`), backward one block of weights, 64 MB, and c * d
+numbers of float32. Deterministic: partial results are merged in one order, without atomics.
 """
 
 from typing import Any
