@@ -86,7 +86,7 @@ def truth(
 def errors(found: list[Tensor], exact: list[Tensor]) -> list[float]:
     """Relative, each in the norm of the whole tensor."""
     return [
-        ((a.double() - b.double()).norm() / b.double().norm().clamp_min(1e-30)).item()
+        ((a.double() - b.double()).norm() / b.double().norm().clamp_min(1e-300)).item()
         for a, b in zip(found, exact, strict=True)
     ]
 
