@@ -20,7 +20,7 @@ from vilseg_core.functional._pixels import (
     check_logits,
     pixel_weights,
 )
-from vilseg_core.ops import Implementation, choose_implementation, moments
+from vilseg_core.ops import Implementation, choose_implementation, moments, triton_information
 
 
 class Joint(NamedTuple):
@@ -60,6 +60,13 @@ class Call(NamedTuple):
     def dtype(self) -> torch.dtype:
         """Of the softmaxes, and of what the caller gets."""
         return at_least_float32(self.a, self.b)
+
+    def heads(self) -> tuple[list[tuple[Tensor, Tensor]], int]:
+        """The logits of each head, and their dimension of clusters."""
+        if self.head is None:
+            return [(self.a, self.b)], self.dim
+        pairs = zip(self.a.unbind(self.head), self.b.unbind(self.head), strict=True)
+        return list(pairs), self.dim - (self.head < self.dim)
 
 
 def checked_call(
@@ -112,12 +119,9 @@ def joint_of(call: Call) -> Joint:
 
 
 def _moments_in_blocks(call: Call) -> Tensor:
-    dim = call.dim
-    heads = [(call.a, call.b)]
-    if call.head is not None:
-        dim -= call.head < dim
-        heads = list(zip(call.a.unbind(call.head), call.b.unbind(call.head), strict=True))
-    return torch.stack([moments(a, b, channel_dim=dim, weights=call.weights) for a, b in heads])
+    heads, dim = call.heads()
+    function = triton_information.moments if call.implementation == "triton" else moments
+    return torch.stack([function(a, b, channel_dim=dim, weights=call.weights) for a, b in heads])
 
 
 def _pixels_first(logits: Tensor, call: Call) -> Tensor:

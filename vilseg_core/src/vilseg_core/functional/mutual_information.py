@@ -12,13 +12,13 @@ from torch import Tensor
 
 from vilseg_core._numerics import at_least_float32
 from vilseg_core.distributed import ProcessGroup
-from vilseg_core.functional._joint import Joint, checked_call, joint_of
+from vilseg_core.functional._joint import Call, Joint, checked_call, joint_of
 from vilseg_core.functional.information_statistics import (
     InformationStatistics,
     check_joint,
     information_statistics,
 )
-from vilseg_core.ops import Implementation
+from vilseg_core.ops import Implementation, triton_information
 
 
 def joint_matrix(
@@ -184,6 +184,8 @@ def mutual_information_loss(
         group=group,
         impl=impl,
     )
+    if call.implementation == "triton" and group is None and not return_statistics:
+        return _fused_loss(call, entropy_weight=entropy_weight, symmetric=symmetric)
     joint = joint_of(call)
     if symmetric:
         joint = joint.symmetric()
@@ -197,6 +199,23 @@ def mutual_information_loss(
     statistics = information_statistics(joint.matrix())
     heads = (value if call.head is not None else value[0] for value in statistics)
     return loss, InformationStatistics(*(value.to(call.dtype) for value in heads))
+
+
+def _fused_loss(call: Call, *, entropy_weight: float, symmetric: bool) -> Tensor:
+    """Mean over the heads of the loss whose (c, c) part is in a kernel as well."""
+    heads, dim = call.heads()
+    losses = [
+        triton_information.information(
+            a,
+            b,
+            channel_dim=dim,
+            weights=call.weights,
+            entropy_weight=entropy_weight,
+            symmetric=symmetric,
+        )
+        for a, b in heads
+    ]
+    return losses[0] if call.head is None else torch.stack(losses).mean()
 
 
 def _information(joint: Joint) -> Tensor:
