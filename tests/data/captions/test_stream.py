@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.captions.shard_files import pack, samples, write_shards
 from tests.data.sources import photo
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from vilseg_data import ShardStream, StreamSample
+from vilseg_data.captions.locations import shard_name
 from vilseg_data.captions.stream import portions
 
 SIZES = [4, 0, 7, 1, 5]
@@ -44,7 +46,7 @@ def test_portions_are_a_partition(count: int, parts: int) -> None:
     st.sampled_from([0, 1, 3, 100]),
     st.sampled_from(["random", "all"]),
 )
-@settings(max_examples=60)
+@settings(max_examples=200)
 def test_ranks_and_workers_share_every_epoch(
     shards: Path, world_size: int, workers: int, seed: int, shuffle: int, captions: str
 ) -> None:
@@ -80,7 +82,7 @@ def test_ranks_and_workers_share_every_epoch(
     st.sampled_from([(0, 1), (1, 2), (6, 9)]),
     st.booleans(),
 )
-@settings(max_examples=100)
+@settings(max_examples=200)
 def test_resuming_anywhere_is_never_having_stopped(
     shards: Path, stop: int, shuffle: int, part: tuple[int, int], every: bool
 ) -> None:
@@ -148,7 +150,7 @@ def test_a_pipe_that_fails_is_tried_again_and_named(shards: Path, tmp_path: Path
     assert log.read_text().count("x") == 4
     (broken,) = stream.broken
     assert broken.key == command
-    assert broken.reason.startswith("not readable from sample 1 on, 4 tries: ")
+    assert broken.reason == "not readable from sample 1 on, 4 tries: its program gave exit 3"
     assert stream.damaged_shards == 1
 
 
@@ -202,7 +204,7 @@ def test_http_that_fails_is_counted_and_named(server: tuple[str, list[str]]) -> 
     assert asked.count("gone.tar") == 2
     (broken,) = stream.broken
     assert (broken.key, stream.damaged_shards) == (f"{url}/gone.tar", 1)
-    assert broken.reason.startswith("not readable from sample 0 on, 2 tries: ")
+    assert broken.reason == "not readable from sample 0 on, 2 tries: its program gave exit 22"
 
 
 @given(st.data())
@@ -234,6 +236,40 @@ def test_broken_samples_are_left_out_and_named_by_their_share(tmp_path: Path) ->
         [("s.tar/a", "empty file"), ("s.tar/b", "no image among its members ['txt']")],
     ]
     assert [stream.seen for stream in streams] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("location", "name"),
+    [
+        ("d/00000.tar", "00000.tar"),
+        ("https://host/a/00000.tar?key=x.tar", "00000.tar"),
+        ("pipe:aws s3 cp 's3://b/00001.tar' -", "00001.tar"),
+        ("pipe:make-one", "pipe:make-one"),
+    ],
+)
+def test_names_of_shards(location: str, name: str) -> None:
+    assert shard_name(location) == name
+
+
+class _Samples(IterableDataset[str]):
+    """The stream in a worker process of torch."""
+
+    def __init__(self, shards: Path) -> None:
+        self._shards = shards
+
+    def __iter__(self) -> Iterator[str]:
+        info = get_worker_info()
+        assert info is not None
+        stream = ShardStream(self._shards, seed=0, worker=info.id, workers=info.num_workers)
+        return (sample.key for sample in stream)
+
+
+@pytest.mark.slow  # two processes import torch
+def test_processes_of_a_data_loader_share_an_epoch(shards: Path) -> None:
+    loader = DataLoader(
+        _Samples(shards), batch_size=None, num_workers=2, multiprocessing_context="spawn"
+    )
+    assert Counter(int(key[-5:]) for key in loader) == dict.fromkeys(range(17), 1)
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ class CaptionsConfig(BaseModel):
 
     kind "world": `count` scenes drawn from `seed`, `validation_count` in the validation split,
     `captions_per_image` captions each. "archive": `root` holds zips and `<split>.captions.json`.
-    "table": `table` is a CSV, TSV or JSON-lines file and `root` its folder of images (by default
-    the table's own). "shards": `shards` names tars, such as "DIR/{00000..00009}.tar"; with `stream`
-    they are read forwards in blocks of `shuffle` shuffled samples, for sets that are too large to
-    list or lie behind URLs, and the tokenizer learns from the first `head` samples. "mix":
+    "table": `table` is a CSV, TSV, JSON-lines or Parquet file and `root` its folder of images (by
+    default the table's own). "shards": `shards` names tars, such as "DIR/{00000..00009}.tar"; with
+    `stream` they are read forwards in blocks of `shuffle` shuffled samples, for sets that are too
+    large to list or lie behind URLs, and the tokenizer learns from the first `head` samples. "mix":
     `sources`, each shown `weights` times an epoch.
 
     `captions` "random" shows each image once an epoch with one of its captions, "all" once with

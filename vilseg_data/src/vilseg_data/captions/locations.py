@@ -106,10 +106,15 @@ class _Remote:
     def read(self, size: int, /) -> bytes:
         if self._ended:
             return b""
-        data = self._stream.read(size)
-        if not data:
-            self._ended = True
-            self._stream.close()  # raises OSError if the program failed
+        try:
+            data = self._stream.read(size)
+            if not data:
+                self._ended = True
+                self._stream.close()
+        except OSError as error:
+            # webdataset's text is the whole command, which may hold a password.
+            status = re.search(r"exit -?\d+", str(error))
+            raise OSError(f"its program gave {status[0]}" if status else str(error)) from error
         return data
 
     def close(self) -> None:
@@ -117,6 +122,14 @@ class _Remote:
             self._ended = True
             with contextlib.suppress(OSError):  # a program stopped half way may say so
                 self._stream.close()
+
+
+def shard_name(location: str) -> str:
+    """The file name in a path, URL or command, or all of it if it names no tar."""
+    if not is_remote(location):
+        return Path(location).name
+    match = re.search(r"[^/\s'\"?&=]+\.tar\b", location)
+    return match[0] if match else location
 
 
 def open_shard(location: str) -> Readable:

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vilseg_data.captions.locations import find_shards, is_remote
+from vilseg_data.captions.locations import find_shards, is_remote, shard_name
 from vilseg_data.captions.sample import Broken, BrokenSampleError, CaptionSample
 from vilseg_data.captions.shard import ShardSample, read_shard
 from vilseg_data.decode import decode_image
@@ -96,4 +96,4 @@ class ShardCaptions:
 def name_of(shards: Sequence[str]) -> str:
     """The first shard, and how many follow."""
     more = f" and {len(shards) - 1} more" if len(shards) > 1 else ""
-    return f"{Path(shards[0]).name}{more}"
+    return f"{shard_name(shards[0])}{more}"

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from vilseg_data.captions.locations import find_shards, is_remote, open_shard
+from vilseg_data.captions.locations import find_shards, is_remote, open_shard, shard_name
 from vilseg_data.captions.sample import Broken
 from vilseg_data.captions.shard import ShardDamage, ShardSample, read_shard
 from vilseg_data.captions.shards import name_of
@@ -256,7 +256,7 @@ class ShardStream:
         """The whole samples of a portion from number `start` of the shard on, with their numbers;
         the others are noted, and a remote shard that fails is opened again where it failed."""
         place = self.shards[portion.shard]
-        name = Path(place.split("?")[0]).name
+        name = shard_name(place)
         failures = 0
         while True:
             try:
