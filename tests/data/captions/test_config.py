@@ -1,5 +1,6 @@
 """Caption sources by configuration; combinations that make no sense are refused at once."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,20 @@ def test_a_stream_is_its_head_and_a_loader(tmp_path: Path) -> None:
         build_loader(config, listed, tokenizer=tokens, batch_size=3, seed=1, world_size=2)
 
 
+def test_streams_are_mixed_by_weights(tmp_path: Path) -> None:
+    folders = tuple(str(write_shards(tmp_path / name, [2, 1])) for name in "ab")
+    config = CaptionsConfig(
+        kind="shards", shards=folders, stream=True, weights=(1, 2), image_size=32
+    )
+    loader = build_loader(
+        config, build_captions(config), tokenizer=tokens, batch_size=3, seed=0, world_size=1
+    )
+    keys = [key for _ in range(3) for key in loader.next_batch().keys]
+    assert loader.epoch == 0
+    assert Counter(keys) == {f"0000{k // 2}.tar/0000{k}": 3 for k in range(3)}
+    loader.close()
+
+
 def test_only_the_first_images_of_a_stream_are_kept(tmp_path: Path) -> None:
     write_shards(tmp_path, [70])
     config = CaptionsConfig(kind="shards", shards=str(tmp_path), stream=True, person="x")
@@ -129,6 +144,11 @@ def test_a_mix(tmp_path: Path) -> None:
         ({"shards": "a.tar"}, "kind 'shards' and shards belong together"),
         ({"kind": "shards", "shards": "a.tar", "validation_split": "v"}, "has no splits"),
         ({"stream": True}, "only shards can be streamed, got kind 'world'"),
+        ({"kind": "shards", "shards": "a.tar", "weights": [2]}, "got 1 for 0; name as many"),
+        (
+            {"kind": "shards", "shards": ["a", "b"], "stream": True, "weights": [2]},
+            "got 1 for 2; name as many",
+        ),
         ({"kind": "mix"}, "kind 'mix' and sources belong together"),
         ({"kind": "mix", "sources": [{}], "weights": [1, 2]}, "got 2 for 1; name as many"),
         ({"kind": "mix", "sources": [{"kind": "mix", "sources": [{}]}]}, "or another mix"),

@@ -1,9 +1,7 @@
 """The stream: every sample once an epoch over all shares, and an exact position to resume from."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from tests.data.sources import photo
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from vilseg_data import ShardStream, StreamSample
-from vilseg_data.captions.locations import shard_name
 from vilseg_data.captions.stream import portions
 
 SIZES = [4, 0, 7, 1, 5]
@@ -113,6 +110,21 @@ def test_resuming_anywhere_is_never_having_stopped(
     assert before + after[: len(expected) - stop] == expected
 
 
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 6))
+@settings(max_examples=30)
+def test_weights_say_how_often_an_epoch_shows_an_entry(
+    shards: Path, first: int, second: int, world_size: int
+) -> None:
+    entries = [str(shards / "00000.tar"), f"{shards}/0000[234].tar"]
+    streams = [
+        ShardStream(entries, seed=0, weights=[first, second], rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    seen = Counter(int(sample.key[-5:]) for stream in streams for sample in stream)
+    assert seen == {k: first if k < 4 else second for k in range(17)}
+    assert streams[0].name == "00000.tar and 3 more"
+
+
 def test_the_order_follows_from_the_seed(shards: Path) -> None:
     def keys(seed: int, *, shuffle: int = 6) -> list[str]:
         stream = ShardStream(shards, seed=seed, shuffle=shuffle)
@@ -130,81 +142,6 @@ def test_every_caption_of_a_sample_gets_its_turn(shards: Path) -> None:
     times = Counter(sample.caption for _ in range(60) for sample in stream)
     assert len(times) == 51
     assert all(8 <= count <= 34 for count in times.values())
-
-
-def test_a_pipe_is_read_like_a_file(shards: Path) -> None:
-    paths = [str(shards / f"{k:05d}.tar") for k in range(5)]
-    pipes = [f"pipe:cat {path}" for path in paths]
-    files, piped = (ShardStream(places, seed=3, shuffle=4) for places in (paths, pipes))
-    assert [(s.image, s.caption) for s in files] == [(s.image, s.caption) for s in piped]
-    assert piped.broken == []
-
-
-def test_a_pipe_that_fails_is_tried_again_and_named(shards: Path, tmp_path: Path) -> None:
-    tar, log = shards / "00002.tar", tmp_path / "log"
-    command = f"pipe:echo x >> {log}; head -c 4000 {tar}; exit 3"
-    stream = ShardStream([command, str(shards / "00000.tar")], seed=0, pause=0.0, tries=4)
-    got = {int(sample.key[-5:]) for sample in stream}
-    # 4000 bytes are the first sample and the beginning of the second.
-    assert got == {0, 1, 2, 3, 4}
-    assert log.read_text().count("x") == 4
-    (broken,) = stream.broken
-    assert broken.key == command
-    assert broken.reason == "not readable from sample 1 on, 4 tries: its program gave exit 3"
-    assert stream.damaged_shards == 1
-
-
-class _Server(BaseHTTPRequestHandler):
-    folder: Path
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        name = self.path.strip("/").split("?")[0]
-        self.asked.append(name)
-        file = self.folder / name
-        if not file.is_file():
-            self.send_error(404)
-            return
-        data = file.read_bytes()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        # The first answer for this shard breaks off in the middle.
-        broken_off = name == "00002.tar" and self.asked.count(name) == 1
-        self.wfile.write(data[: len(data) // 2] if broken_off else data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        del format, args
-
-
-@pytest.fixture
-def server(shards: Path) -> Iterator[tuple[str, list[str]]]:
-    asked: list[str] = []
-    handler = type("Handler", (_Server,), {"folder": shards, "asked": asked})
-    with HTTPServer(("127.0.0.1", 0), handler) as http:
-        thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}", asked
-        http.shutdown()
-        thread.join()
-
-
-def test_http(server: tuple[str, list[str]]) -> None:
-    url, asked = server
-    stream = ShardStream(f"{url}/{{00000..00004}}.tar?v=1", seed=0, pause=0.0)
-    assert sorted(int(sample.key[-5:]) for sample in stream) == list(range(17))
-    assert stream.broken == []
-    assert asked.count("00002.tar") == 2
-
-
-def test_http_that_fails_is_counted_and_named(server: tuple[str, list[str]]) -> None:
-    url, asked = server
-    stream = ShardStream([f"{url}/00000.tar", f"{url}/gone.tar"], seed=0, pause=0.0, tries=2)
-    assert sorted(int(sample.key[-5:]) for sample in stream) == [0, 1, 2, 3]
-    assert asked.count("gone.tar") == 2
-    (broken,) = stream.broken
-    assert (broken.key, stream.damaged_shards) == (f"{url}/gone.tar", 1)
-    assert broken.reason == "not readable from sample 0 on, 2 tries: its program gave exit 22"
 
 
 @given(st.data())
@@ -238,19 +175,6 @@ def test_broken_samples_are_left_out_and_named_by_their_share(tmp_path: Path) ->
     assert [stream.seen for stream in streams] == [2, 2]
 
 
-@pytest.mark.parametrize(
-    ("location", "name"),
-    [
-        ("d/00000.tar", "00000.tar"),
-        ("https://host/a/00000.tar?key=x.tar", "00000.tar"),
-        ("pipe:aws s3 cp 's3://b/00001.tar' -", "00001.tar"),
-        ("pipe:make-one", "pipe:make-one"),
-    ],
-)
-def test_names_of_shards(location: str, name: str) -> None:
-    assert shard_name(location) == name
-
-
 class _Samples(IterableDataset[str]):
     """The stream in a worker process of torch."""
 
@@ -279,6 +203,8 @@ def test_processes_of_a_data_loader_share_an_epoch(shards: Path) -> None:
         ({"shuffle": -1}, "shuffle: expected at least 0"),
         ({"world_size": 0}, "world_size: expected at least 1"),
         ({"rank": 2, "world_size": 2}, "rank: expected 0 to 1 of 2, came 2; pass its number"),
+        ({"weights": [1, 2]}, r"each of 1 entries of shards, came \[1, 2\]; name one for each"),
+        ({"weights": [0]}, r"weights: expected a whole number of at least 1 .* came \[0\]"),
         ({"worker": 1}, "worker: expected 0 to 0 of 1"),
         ({"captions": "first"}, "captions: expected 'random' or 'all', came 'first'"),
     ],
@@ -293,6 +219,7 @@ def test_bad_arguments(shards: Path, options: dict[str, object], message: str) -
     [
         ({"seed": 5}, "state: expected seed 0 as in this stream, came 5; resume with"),
         ({"shards": 6}, "state: expected shards 5"),
+        ({"names": 1}, "state: expected names"),
         ({"part": 1}, "state: expected part 0"),
         ({"shard": 6}, "state: expected a position in 5 shards"),
         ({"given": -1}, "state: expected a position in 5 shards"),

@@ -28,7 +28,7 @@ class CaptionsConfig(BaseModel):
     default the table's own). "shards": `shards` names tars, such as "DIR/{00000..00009}.tar"; with
     `stream` they are read forwards in blocks of `shuffle` shuffled samples, for sets that are too
     large to list or lie behind URLs, and the tokenizer learns from the first `head` samples. "mix":
-    `sources`, each shown `weights` times an epoch.
+    `sources`, each shown `weights` times an epoch, as is each entry of a list of streamed `shards`.
 
     `captions` "random" shows each image once an epoch with one of its captions, "all" once with
     each. `person` is a word in place of CC12M's `<PERSON>`. `max_broken` is the share of unreadable
@@ -108,10 +108,12 @@ class CaptionsConfig(BaseModel):
                 f"kind {self.kind!r} has no splits, got validation_split "
                 f"{self.validation_split!r}; leave it out"
             )
-        if self.weights and len(self.weights) != len(self.sources):
+        weighed = self.shards if self.stream else self.sources
+        count = len(weighed) if isinstance(weighed, tuple) else 1
+        if self.weights and len(self.weights) != count:
             raise ValueError(
-                f"weights must be one for each source, got {len(self.weights)} for "
-                f"{len(self.sources)}; name as many"
+                f"weights must be one for each of sources, or of shards with stream, got "
+                f"{len(self.weights)} for {count}; name as many"
             )
         if any(source.stream or source.kind == "mix" for source in self.sources):
             raise ValueError(
@@ -160,6 +162,7 @@ def build_loader(
         stream = ShardStream(
             config.shards,
             seed=seed,
+            weights=config.weights or None,
             shuffle=config.shuffle,
             captions=config.captions,
             rank=rank,

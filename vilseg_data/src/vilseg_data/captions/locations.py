@@ -60,6 +60,29 @@ def find_shards(shards: str | Path | Sequence[str | Path]) -> list[str]:
     return found
 
 
+def repeat_shards(
+    shards: str | Path | Sequence[str | Path], *, weights: Sequence[int] | None
+) -> list[str]:
+    """As `find_shards`, those of entry i of the list `shards` weights[i] times.
+
+    ValueError also unless there is one weight for each entry, a whole number of at least 1.
+    """
+    found = find_shards(shards)
+    if weights is None:
+        return found
+    entries = [shards] if isinstance(shards, str | Path) else list(shards)
+    if len(weights) != len(entries) or any(w < 1 or w != int(w) for w in weights):
+        raise ValueError(
+            f"weights: expected a whole number of at least 1 for each of {len(entries)} entries of "
+            f"shards, came {list(weights)}; name one for each"
+        )
+    return [
+        place
+        for entry, weight in zip(entries, weights, strict=True)
+        for place in find_shards(entry) * int(weight)
+    ]
+
+
 def _expand(pattern: str) -> list[str]:
     if "{" in pattern or "::" in pattern:
         expanded = _webdataset("shardlists", reason=f"{pattern!r}").expand_urls(pattern)

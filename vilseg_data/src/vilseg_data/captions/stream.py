@@ -6,6 +6,7 @@ where the block began, and how many of the block were given. Resuming reads at m
 """
 
 import time
+import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from vilseg_data.captions.locations import find_shards, is_remote, open_shard, shard_name
+from vilseg_data.captions.locations import is_remote, open_shard, repeat_shards, shard_name
 from vilseg_data.captions.sample import Broken
 from vilseg_data.captions.shard import ShardDamage, ShardSample, read_shard
 from vilseg_data.captions.shards import name_of
@@ -66,7 +67,8 @@ def portions(order: Sequence[int], *, part: int, parts: int) -> list[_Portion]:
 class ShardStream:
     """An epoch of a share of the shards; iterate again for the next one.
 
-    shards: as `find_shards` takes them; all ranks must name the same. shuffle: samples in a block,
+    shards: as `find_shards` takes them; all ranks must name the same. weights: how often an epoch
+    shows each entry of the list `shards`, once by default. shuffle: samples in a block,
     held in memory as files; 0 keeps the order of the shards. captions: "random" gives each sample
     once an epoch with one of its captions, "all" once with each. Of `world_size` ranks with
     `workers` workers each, this is the share of one (0 workers are one); the shares of an epoch do
@@ -83,6 +85,7 @@ class ShardStream:
         shards: str | Path | Sequence[str | Path],
         *,
         seed: int,
+        weights: Sequence[int] | None = None,
         shuffle: int = 1000,
         captions: Literal["random", "all"] = "random",
         rank: int = 0,
@@ -112,8 +115,8 @@ class ShardStream:
                 )
         if captions not in ("random", "all"):
             raise ValueError(f"captions: expected 'random' or 'all', came {captions!r}; choose one")
-        self.shards = find_shards(shards)
-        self.name = name_of(self.shards)
+        self.shards = repeat_shards(shards, weights=weights)
+        self.name = name_of(list(dict.fromkeys(self.shards)))
         self.seed, self.shuffle, self.captions = seed, shuffle, captions
         self.part = rank * max(workers, 1) + worker
         self.parts = world_size * max(workers, 1)
@@ -205,6 +208,8 @@ class ShardStream:
         return {
             "seed": self.seed,
             "shards": len(self.shards),
+            # The files' names: where they lie may change, as do the keys in signed URLs.
+            "names": zlib.crc32("\n".join(map(shard_name, self.shards)).encode()),
             "shuffle": self.shuffle,
             "every_caption": every,
             "part": self.part,
