@@ -90,7 +90,10 @@ def test_http_that_fails_is_counted_and_named(server: tuple[str, list[str]]) -> 
     assert asked.count("gone.tar") == 2
     (broken,) = stream.broken
     assert (broken.key, stream.damaged_shards) == ("gone.tar", 1)
-    assert broken.reason == "not readable from sample 0 on, 2 tries: its program gave exit 22"
+    assert broken.reason == (
+        "not readable from sample 0 on, 2 tries: its program gave exit 22 "
+        "(curl: refused, or no such file)"
+    )
 
 
 @pytest.mark.parametrize(

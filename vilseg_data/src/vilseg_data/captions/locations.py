@@ -17,6 +17,13 @@ from vilseg_data.captions.tar import Readable
 
 _REMOTE = re.compile(r"pipe:|[A-Za-z][A-Za-z0-9+.-]+://")
 _WILD = re.compile(r"[*?\[]")
+# What webdataset reads URLs with says no more than a number.
+_CURL = {
+    "6": " (curl: no such host)",
+    "7": " (curl: no connection)",
+    "22": " (curl: refused, or no such file)",
+    "28": " (curl: no answer in time)",
+}
 
 
 def _webdataset(module: str, *, reason: str) -> Any:
@@ -55,7 +62,8 @@ def find_shards(shards: str | Path | Sequence[str | Path]) -> list[str]:
     if missing:
         raise ValueError(
             f"shards: expected files, came {len(missing)} of {len(found)} that do not exist, first "
-            f"{missing[0]}{_beside(missing[0])}; correct the path or the numbers in braces"
+            f"{missing[0]}{_beside(missing[0])}; correct the path or the numbers in braces, and "
+            "join several by '::'"
         )
     return found
 
@@ -122,8 +130,9 @@ def _beside(missing: str) -> str:
 class _Remote:
     """A stream whose end is believed only once the program behind it reports success."""
 
-    def __init__(self, stream: Readable) -> None:
+    def __init__(self, stream: Readable, *, curl: bool) -> None:
         self._stream = stream
+        self._curl = curl
         self._ended = False
 
     def read(self, size: int, /) -> bytes:
@@ -136,8 +145,11 @@ class _Remote:
                 self._stream.close()
         except OSError as error:
             # webdataset's text is the whole command, which may hold a password.
-            status = re.search(r"exit -?\d+", str(error))
-            raise OSError(f"its program gave {status[0]}" if status else str(error)) from error
+            status = re.search(r"exit (-?\d+)", str(error))
+            if status is None:
+                raise
+            meaning = _CURL.get(status[1], "") if self._curl else ""
+            raise OSError(f"its program gave {status[0]}{meaning}") from error
         return data
 
     def close(self) -> None:
@@ -160,4 +172,4 @@ def open_shard(location: str) -> Readable:
     if not is_remote(location):
         return open(location, "rb")
     opened: Readable = _webdataset("gopen", reason=f"{location!r}").gopen(location, "rb")
-    return _Remote(opened)
+    return _Remote(opened, curl=location.startswith(("http://", "https://")))

@@ -39,7 +39,9 @@ class FolderSet(LabelledFiles):
         else:
             ids = sorted(photos.keys() | masks.keys())
         if not ids:
-            raise ValueError(f"{images}: expected images of {', '.join(_SUFFIXES)}, came none")
+            raise ValueError(
+                f"{images}: expected images of {', '.join(_SUFFIXES)}, came none; add them"
+            )
         if found.form == "all":
             notes = (f"{split}: the folder has no splits, so it is all {len(ids)} images",)
         kept = [name for name in names.values() if name not in _IGNORED]
@@ -97,7 +99,7 @@ def read_classes(path: Path) -> dict[int, str]:
     ):
         repeated = sorted({value for value in values if values.count(value) > 1})
         if repeated:
-            raise ValueError(f"{path}: expected every {what} once, came {repeated} twice")
+            raise ValueError(f"{path}: expected every {what} once, came {repeated} twice; drop one")
     high = [k for k, name in pairs if k > IGNORE or (k == IGNORE and name not in _IGNORED)]
     if high:
         raise ValueError(
