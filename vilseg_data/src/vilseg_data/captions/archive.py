@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vilseg_data.captions.sample import Broken, BrokenSampleError, CaptionSample
-from vilseg_data.decode import decode_image
+from vilseg_data.decode import IMAGE_SUFFIXES, decode_image
 
 MAX_BYTES = 1 << 28  # no single photo is larger; a member that claims more is a zip bomb
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 class _Entry(NamedTuple):
@@ -55,7 +54,7 @@ def _list_members(zips: list[Path]) -> dict[str, Path]:
             ) from error
         for name in names:
             # A zip made on macOS holds, beside each photo, a file of its attributes of that name.
-            if not name.lower().endswith(IMAGES) or name.startswith("__MACOSX/"):
+            if not name.lower().endswith(IMAGE_SUFFIXES) or name.startswith("__MACOSX/"):
                 continue
             if name in members:
                 raise ValueError(
