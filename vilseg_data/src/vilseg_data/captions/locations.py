@@ -7,6 +7,7 @@ webdataset library, which is imported only for them.
 import contextlib
 import glob
 import importlib
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -58,7 +59,8 @@ def find_shards(shards: str | Path | Sequence[str | Path]) -> list[str]:
         raise ValueError(
             f"shards: expected every shard once, came {place} {times} times; name it once"
         )
-    missing = [place for place in found if not is_remote(place) and not Path(place).is_file()]
+    # os.path.isfile answers False for names that no file can have; Path.is_file raises.
+    missing = [place for place in found if not is_remote(place) and not os.path.isfile(place)]
     if missing:
         raise ValueError(
             f"shards: expected files, came {len(missing)} of {len(found)} that do not exist, first "
@@ -93,17 +95,23 @@ def repeat_shards(
 
 def _expand(pattern: str) -> list[str]:
     if "{" in pattern or "::" in pattern:
-        expanded = _webdataset("shardlists", reason=f"{pattern!r}").expand_urls(pattern)
+        shardlists = _webdataset("shardlists", reason=f"{pattern!r}")
+        try:
+            expanded = shardlists.expand_urls(pattern)
+        except ValueError as error:
+            raise ValueError(
+                f"shards: expected a pattern such as {{00000..00009}}.tar, came {pattern}: {error}"
+                "; correct the braces"
+            ) from error
     else:
         expanded = [pattern]
     return [place for part in expanded for place in ([part] if is_remote(part) else _match(part))]
 
 
 def _match(part: str) -> list[str]:
-    path = Path(part)
-    if path.is_dir():
-        part = f"{glob.escape(part)}/*.tar"
-    elif path.is_file() or not _WILD.search(part):
+    if os.path.isdir(part):
+        part = os.path.join(glob.escape(part), "*.tar")
+    elif os.path.isfile(part) or not _WILD.search(part):
         return [part]
     places = sorted(glob.glob(part, recursive=True))
     if not places:
@@ -119,11 +127,13 @@ def _beside(missing: str) -> str:
     folder = Path(missing).parent
     if _WILD.search(str(folder)):
         return ""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return f" ({folder} is no folder)"
     tars = sorted(path.name for path in folder.glob("*.tar"))
     if not tars:
         return f" ({folder} holds no .tar)"
+    if len(tars) == 1:
+        return f" ({folder} holds {tars[0]} alone)"
     return f" ({folder} holds {len(tars)} .tar, {tars[0]} to {tars[-1]})"
 
 
