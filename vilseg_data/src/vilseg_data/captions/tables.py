@@ -81,6 +81,12 @@ def _json_lines(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
             yield number, row
 
 
+def read_rows(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
+    """The rows of a CSV, TSV or JSON-lines file; ValueError where a column of `wanted` lacks."""
+    read = _json_lines if table.suffix.lower() in (".jsonl", ".ndjson") else _delimited
+    return read(table, wanted=wanted)
+
+
 class TableCaptions:
     """The images named in a table, each with the captions of all its rows.
 
@@ -112,10 +118,9 @@ class TableCaptions:
         self.name = path.stem
         self.image_size = image_size
         self.broken: list[Broken] = []
-        read = _json_lines if path.suffix.lower() in (".jsonl", ".ndjson") else _delimited
         spoken: dict[str, list[str]] = {}
         rows = 0
-        for number, row in read(path, wanted=(image_column, caption_column)):
+        for number, row in read_rows(path, wanted=(image_column, caption_column)):
             rows += 1
             if isinstance(row, str):
                 self.broken.append(Broken(f"{path.name} line {number}", row))
