@@ -76,8 +76,10 @@ def test_distances_count_the_bits(a: list[int], b: list[int]) -> None:
     assert found.tolist() == [[_apart(x, y) for y in b] for x in a]
 
 
-@given(data=st.data(), most=st.integers(0, 16))
-def test_near_pairs_are_those_of_the_slow_loop(data: st.DataObject, most: int) -> None:
+@given(data=st.data(), most=st.integers(0, 6), common=st.sampled_from([None, 1, 2, 3]))
+def test_near_pairs_are_those_of_the_slow_loop(
+    data: st.DataObject, most: int, common: int | None
+) -> None:
     def hashes() -> list[int]:
         # Few bits set: so that most pairs are near the limit.
         bits = st.lists(st.integers(0, 63), max_size=10)
@@ -85,7 +87,9 @@ def test_near_pairs_are_those_of_the_slow_loop(data: st.DataObject, most: int) -
         return [sum(1 << bit for bit in set(chosen)) for chosen in found]
 
     a, b = hashes(), hashes()
-    found = list(near_pairs(np.array(a, np.uint64), np.array(b, np.uint64), most=most))
+    found = list(
+        near_pairs(np.array(a, np.uint64), np.array(b, np.uint64), most=most, common=common)
+    )
     slow = [
         (i, j, _apart(x, y))
         for i, x in enumerate(a)

@@ -10,7 +10,7 @@ FINDINGS = 1
 Source = Annotated[
     str | None,
     typer.Argument(
-        metavar="[SOURCE]",
+        metavar="SOURCE",
         help="A preset or FILE.toml as for train; or a table (.csv, .tsv, .jsonl), a .zip, a .tar, "
         "a pattern of tars, a folder. world by default.",
         show_default=False,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import chain, islice
 from pathlib import Path
 from typing import get_args
@@ -30,7 +31,7 @@ from vilseg_data.survey.records import Kind
 from vilseg_data.survey.twins import Hashed
 from vilseg_eval.files import write_atomically
 from vilseg_train.config import RunConfig, load_config, parse_config, preset_names
-from vilseg_train.data_tables import broken_lines, check_line, check_table, summary_tables
+from vilseg_train.data_tables import check_line, check_table, finding_lines, summary_tables
 from vilseg_train.progress import say, track
 
 _TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
@@ -79,13 +80,18 @@ class Given:
         if not path.exists() and path.suffix == "" and not set("{*?") & set(path.name):
             raise ValueError(
                 f"SOURCE must be a preset ({', '.join(preset_names())}), a FILE.toml or a path, "
-                f"got {self.source}, which is none; check the name"
+                f"got {self.source}, which is none; {_hint(str(self.source))}"
             )
         return records_of_path(str(path)), RunConfig().overridden(self.sets)
 
     def _configured(self, data: dict[str, str]) -> tuple[Records, RunConfig]:
         config = parse_config({"data": data}).overridden(self.sets)
         return records_of_config(config.data), config
+
+
+def _hint(name: str) -> str:
+    near = get_close_matches(name, preset_names(), n=1)
+    return f"did you mean {near[0]}?" if near else "check the name"
 
 
 def inspect_given(
@@ -157,7 +163,7 @@ def check_given(
         write_atomically({report: _plain(found.to_json())})
     say(console, check_line(found))
     console.print(check_table(found))
-    for line in broken_lines(found.findings):
+    for line in finding_lines(found.findings):
         say(console, line)
     if report is not None:
         say(errors, f"written: {report}")
@@ -186,7 +192,7 @@ def pack_given(
     say(console, f"{packed.samples} samples in {packed.shards} shards: {out}")
     if packed.broken:
         say(console, f"left out: {len(packed.broken)}")
-    for line in broken_lines(packed.broken):
+    for line in finding_lines(packed.broken):
         say(console, line)
     return not packed.broken
 

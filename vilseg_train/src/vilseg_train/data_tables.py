@@ -1,5 +1,6 @@
 """What `vilseg data` found, as tables on a terminal."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
@@ -8,7 +9,7 @@ from rich.text import Text
 from vilseg_data.survey import CheckReport, Finding, Summary
 from vilseg_data.survey.summary import Spread
 
-_LISTED = 20
+_LISTED = 5
 _WORDS = 60
 _MEANING = {
     "archive": "zip or tar damaged or cut short",
@@ -88,14 +89,17 @@ def check_line(report: CheckReport) -> str:
     return f"{line}; compared with the {report.against_images:,} images of {report.against}"
 
 
-def broken_lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """The first findings, a line each."""
-    for finding in findings[:_LISTED]:
-        line = f"{finding.kind}: {finding.key}: {finding.reason}"
-        # A key may hold what would move the cursor, or is no text at all.
-        yield line if line.isprintable() else ascii(line)[1:-1]
-    if len(findings) > _LISTED:
-        yield f"and {len(findings) - _LISTED:,} more; --json FILE lists them"
+def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """The first findings of each kind, a line each."""
+    met: Counter[str] = Counter()
+    for finding in findings:
+        met[finding.kind] += 1
+        if met[finding.kind] <= _LISTED:
+            line = f"{finding.kind}: {finding.key}: {finding.reason}"
+            # A key may hold what would move the cursor, or is no text at all.
+            yield line if line.isprintable() else ascii(line)[1:-1]
+    if len(findings) > (shown := sum(min(count, _LISTED) for count in met.values())):
+        yield f"and {len(findings) - shown:,} more; --json FILE lists them"
 
 
 def _shares(counts: Mapping[str, int] | Mapping[int, int]) -> str:

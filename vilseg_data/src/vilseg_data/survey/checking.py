@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from os import cpu_count
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from vilseg_data.survey.hashing import NEAR, perceptual_hash
 from vilseg_data.survey.journal import Journal
 from vilseg_data.survey.look import Seen, digest64, look, read_header
 from vilseg_data.survey.records import Finding, Kind, Record, Records, image_files
-from vilseg_data.survey.twins import Hashed, copies, leaks
+from vilseg_data.survey.twins import Hashed, copies, leaks, repeated_captions
 
 Progress = Callable[[int, int], None]
 
@@ -103,7 +104,7 @@ def check(
 ) -> CheckReport:
     """Read every sample as training would, and look for whatever is at fault.
 
-    Memory: about 50 bytes and the key for each sample, 16 for each caption, and a few images.
+    Memory: about 100 bytes and the key for each sample, 50 for each caption, and a few images.
 
     Args:
         records: the source.
@@ -139,9 +140,11 @@ def check(
             progress(len(images), records.total())
     if progress is not None:
         progress(len(images), len(images))
-    for finding in copies(images, spoken=spoken, speaker=speaker, near=near):
-        ledger.add(finding)
-    for finding in leaks(images, against, near=near) if against is not None else ():
+    doubles = [copies(images, near=near)]
+    if against is not None:
+        doubles.append(leaks(images, against, near=near))
+    doubles.append(repeated_captions(images, spoken=spoken, speaker=speaker))
+    for finding in chain.from_iterable(doubles):
         ledger.add(finding)
     return CheckReport(
         source=records.name,

@@ -52,66 +52,75 @@ class Hashed:
         """The digest of every image."""
         return np.array(self._digests, dtype=np.uint64)
 
-    def distinct(self) -> tuple[npt.NDArray[np.uint64], list[npt.NDArray[np.int64]]]:
-        """The hashes that occur, blank images left out, and the images of each, in order."""
+    def hashes(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """The hashes of the images that are not blank, and their positions."""
         places = np.flatnonzero(np.array(self._blank, dtype=np.uint8) == 0)
-        return _groups(np.array(self._hashes, dtype=np.uint64)[places], places)
+        return np.array(self._hashes, dtype=np.uint64)[places], places
 
 
-def _groups(
-    values: npt.NDArray[np.uint64], places: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.uint64], list[npt.NDArray[np.int64]]]:
-    order = np.argsort(values, kind="stable")
-    unique, starts = np.unique(values[order], return_index=True)
-    return unique, np.split(places[order], starts[1:]) if len(unique) else []
+def copies(images: Hashed, *, near: int) -> Iterator[Finding]:
+    """One finding for each image that an earlier one is a copy of, by its bytes or its looks."""
+    firsts = _firsts(images.digests())
+    same = firsts != np.arange(len(images))
+    for place in np.flatnonzero(same):
+        reason = f"the same file as {images.keys[int(firsts[place])]}"
+        yield Finding("duplicate-image", images.keys[int(place)], reason)
+    for other, (bits, first) in sorted(_near_copies(images, near=near).items()):
+        if not same[other]:
+            reason = f"{bits} of 64 bits from {images.keys[first]}"
+            yield Finding("near-duplicate-image", images.keys[other], reason)
 
 
-def copies(
-    images: Hashed, *, spoken: "array[int]", speaker: "array[int]", near: int
+def _near_copies(images: Hashed, *, near: int) -> dict[int, tuple[int, int]]:
+    """For each image with a near earlier one: how many bits apart, and which."""
+    hashes, places = images.hashes()
+    unique, index, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    firsts = index[inverse]
+    # Equal ones apart: a picture met a thousand times would make a million pairs.
+    nearest = {
+        int(places[k]): (0, int(places[firsts[k]]))
+        for k in np.flatnonzero(firsts != np.arange(len(hashes)))
+    }
+    for i, j, bits in near_pairs(unique, unique, most=near):
+        first, second = int(places[index[i]]), int(places[index[j]])
+        if first < second:
+            nearest[second] = min(nearest.get(second, (bits, first)), (bits, first))
+    return nearest
+
+
+def repeated_captions(
+    images: Hashed, *, spoken: "array[int]", speaker: "array[int]"
 ) -> Iterator[Finding]:
-    """One finding for each image and each caption that an earlier sample has already.
+    """One finding for each caption that was met before.
 
     spoken: digests of captions; speaker: the position in `images` of the image of each.
     """
-    digests = images.digests()
-    same = np.zeros(len(images), dtype=bool)
-    for group in _groups(digests, np.arange(len(images)))[1]:
-        same[group[1:]] = True
-        for place in group[1:]:
-            reason = f"the same file as {images.keys[int(group[0])]}"
-            yield Finding("duplicate-image", images.keys[int(place)], reason)
-    yield from _near_copies(images, same, near=near)
-    for group in _groups(np.array(spoken, dtype=np.uint64), np.array(speaker, dtype=np.int64))[1]:
-        for place in group[1:]:
-            reason = f"the same caption as {images.keys[int(group[0])]}"
-            yield Finding("duplicate-caption", images.keys[int(place)], reason)
-
-
-def _near_copies(images: Hashed, same: npt.NDArray[np.bool_], *, near: int) -> Iterator[Finding]:
-    hashes, groups = images.distinct()
-    nearest: dict[int, tuple[int, int]] = {}
-    for group in groups:
-        for place in group[1:]:
-            nearest[int(place)] = (0, int(group[0]))
-    for i, j, bits in near_pairs(hashes, hashes, most=near):
-        first, second = int(groups[i][0]), int(groups[j][0])
-        if first < second:
-            nearest[second] = min(nearest.get(second, (bits, first)), (bits, first))
-    for place, (bits, first) in sorted(nearest.items()):
-        if not same[place]:
-            reason = f"{bits} of 64 bits from {images.keys[first]}"
-            yield Finding("near-duplicate-image", images.keys[place], reason)
+    firsts = _firsts(np.array(spoken, dtype=np.uint64))
+    for place in np.flatnonzero(firsts != np.arange(len(spoken))):
+        own, other = speaker[place], speaker[firsts[place]]
+        where = "another caption of its own" if own == other else f"one of {images.keys[other]}"
+        yield Finding("duplicate-caption", images.keys[own], f"the same as {where}")
 
 
 def leaks(images: Hashed, against: Hashed, *, near: int) -> Iterator[Finding]:
     """One finding for each image that is, or nearly is, one of `against`."""
-    hashes, groups = images.distinct()
-    theirs, their_groups = against.distinct()
+    hashes, places = images.hashes()
+    theirs, their_places = against.hashes()
+    unique, inverse = np.unique(hashes, return_inverse=True)
+    their_unique, their_index = np.unique(theirs, return_index=True)
     nearest: dict[int, tuple[int, int]] = {}
-    for i, j, bits in near_pairs(hashes, theirs, most=near):
-        other = int(their_groups[j][0])
-        for place in groups[i]:
-            nearest[int(place)] = min(nearest.get(int(place), (bits, other)), (bits, other))
-    for place, (bits, other) in sorted(nearest.items()):
+    for i, j, bits in near_pairs(unique, their_unique, most=near):
+        found = (bits, int(their_places[their_index[j]]))
+        nearest[i] = min(nearest.get(i, found), found)
+    met = np.zeros(len(unique), dtype=bool)
+    met[list(nearest)] = True
+    for place in np.flatnonzero(met[inverse]):
+        bits, other = nearest[int(inverse[place])]
         reason = f"{bits} of 64 bits from {against.keys[other]} of {against.name}"
-        yield Finding("leak", images.keys[place], reason)
+        yield Finding("leak", images.keys[int(places[place])], reason)
+
+
+def _firsts(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """For each value the position where it is met first."""
+    _, index, inverse = np.unique(values, return_index=True, return_inverse=True)
+    return np.asarray(index[inverse])
