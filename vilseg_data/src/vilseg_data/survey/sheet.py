@@ -67,8 +67,11 @@ def _draw(sheet: Image.Image, picture: Picture, *, place: tuple[int, int]) -> No
 def _thumbnail(data: bytes) -> Image.Image:
     image = Image.fromarray(decode_image(data).permute(1, 2, 0).contiguous().numpy())
     scale = _SIDE / max(image.size)
+    if scale >= 2:
+        scale = int(scale)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    # Enlarged pixels stay square: smoothed, a small image would look better than it is.
+    # Enlarged pixels stay square, all of one size: smoothed, a small image would look better than
+    # it is.
     way = Image.Resampling.LANCZOS if scale < 2 else Image.Resampling.NEAREST
     return image.resize(size, way)
 
