@@ -42,12 +42,18 @@ LOSSES = (
     "information",
     "information_masked",
     "information_masked_chunked",
+    "information_masked_heads",
+    "information_masked_heads_chunked",
+    "information_masked_displaced",
     "prototypes_sinkhorn",
     "prototypes_center",
     "prototypes_none",
     "prototypes_none_pairs",
     "prototypes_sinkhorn_pairs",
 )
+
+
+GRID = torch.tensor([[1.0, 0.5, 0.0], [2.0, -1.0, 0.3]])
 
 
 class Towers(nn.Module):
@@ -64,6 +70,13 @@ class Towers(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
         a, b = self.first(first), self.second(second)
+        if "heads" in self.name:
+            # (n, heads, c): the second head sees the clusters in another order.
+            a, b = torch.stack([a, 2 * a], dim=1), torch.stack([b, b.flip(1)], dim=1)
+        if "displaced" in self.name:
+            # Each row is a grid of 2 x 3 pixels with one mask.
+            a, b = (x[:, :, None, None] * GRID.to(x) for x in (a, b))
+            mask = mask[:, None, None] * GRID.to(mask).abs()
         if self.name.startswith("prototypes"):
             a = torch.stack([a, a.flip(1)])
         if self.name.endswith("pairs"):
@@ -106,8 +119,11 @@ def build(name: str, *, group: dist.ProcessGroup | None) -> nn.Module:
         return SigmoidContrastiveLoss(0.3, bias=-1.0, group=group, impl=implementation(name))
     if kind == "information":
         return MutualInformationLoss(
+            channel_dim=2 if "heads" in name else 1,
+            head_dim=1 if "heads" in name else None,
+            displacement=int("displaced" in name),
             entropy_weight=1.2,
-            symmetric=option == "masked",
+            symmetric="masked" in name,
             group=group,
             impl=implementation(name),
         )

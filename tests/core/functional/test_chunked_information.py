@@ -32,12 +32,14 @@ def problem(seed: int, *shape: int) -> tuple[Tensor, Tensor, Tensor]:
     shape=st.tuples(*(st.integers(0, 4), st.integers(1, 6), st.integers(1, 5), st.integers(1, 7))),
     pixels=st.integers(1, 200),
     masked=st.booleans(),
+    learned=st.booleans(),
 )
 def test_moments_equal_those_of_all_pixels_at_once(
-    seed: int, shape: tuple[int, int, int, int], pixels: int, masked: bool
+    seed: int, shape: tuple[int, int, int, int], pixels: int, masked: bool, learned: bool
 ) -> None:
     a, b, weights = problem(seed, *shape)
-    inputs = (a, b, weights) if masked else (a, b)
+    weights.requires_grad_(learned)
+    inputs = (a, b, weights) if masked and learned else (a, b)
     found = moments(a, b, channel_dim=1, weights=weights if masked else None, pixels=pixels)
     rows = [x.movedim(1, -1).reshape(-1, shape[1]).softmax(1) for x in (a, b)]
     p, q = (torch.cat([x, torch.ones_like(x[:, :1])], dim=1) for x in rows)
@@ -50,6 +52,27 @@ def test_moments_equal_those_of_all_pixels_at_once(
         strict=True,
     ):
         torch.testing.assert_close(ours, exact, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("beyond", [False, True], ids=["bounded", "unbounded"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_rows_within_and_beyond_the_bound(masked: bool, beyond: bool) -> None:
+    """Clusters innermost: the shift is left out where no logit needs one."""
+    a, b, weights = (x.detach() for x in problem(0, 50, 6))
+    if beyond:
+        a[7, 2], b[9, 4] = 1e3, -1e3
+    mask = weights if masked else None
+    assert chunked_moments._are_bounded(a.T) is not beyond
+    a.requires_grad_()
+    b.requires_grad_()
+    ours = mutual_information_loss(a, b, mask=mask, impl="chunked")
+    exact = mutual_information_loss(a, b, mask=mask, impl="reference")
+    torch.testing.assert_close(ours, exact)
+    truth = torch.autograd.grad(exact, (a, b))
+    # Twice: the backward pass leaves what it was given as it was.
+    for _ in range(2):
+        found = torch.autograd.grad(ours, (a, b), retain_graph=True)
+        torch.testing.assert_close(found, truth)
 
 
 @pytest.mark.parametrize("masked", [False, True])

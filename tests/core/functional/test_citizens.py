@@ -69,6 +69,14 @@ CASES: dict[str, Case] = {
         partial(functional.mutual_information_loss, impl="chunked"),
         [(2, 3, 4, 5), (2, 3, 4, 5)],
     ),
+    "information_loss_displaced": (
+        partial(functional.mutual_information_loss, displacement=1),
+        [(2, 3, 4, 5), (2, 3, 4, 5)],
+    ),
+    "information_loss_heads": (
+        partial(functional.mutual_information_loss, head_dim=2, impl="chunked"),
+        [(2, 3, 4, 5), (2, 3, 4, 5)],
+    ),
     "local_to_global": (
         partial(
             functional.local_to_global_cross_entropy,

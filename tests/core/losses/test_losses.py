@@ -83,12 +83,18 @@ def test_information_is_the_function_with_its_options() -> None:
     a, b = pairs(2, 4, 4, 3)
     mask = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(1))
     options: dict[str, Any] = {"channel_dim": 3, "entropy_weight": 1.2, "symmetric": True}
+    options |= {"displacement": 1}
     loss = MutualInformationLoss(**options)
     assert not loss.state_dict()
     truth = functional.mutual_information_loss(a, b, mask=mask, **options)
     torch.testing.assert_close(loss(a, b, mask), truth)
     unmasked = functional.mutual_information_loss(a, b, **options)
     torch.testing.assert_close(loss(a, b), unmasked)
+    heads = MutualInformationLoss(channel_dim=3, head_dim=1)
+    truth = functional.mutual_information_loss(a, b, channel_dim=3, head_dim=1)
+    torch.testing.assert_close(heads(a, b), truth)
+    with pytest.raises(ValueError, match=r"displacement: .* came -1"):
+        MutualInformationLoss(displacement=-1)
 
 
 def test_sinkhorn_targets() -> None:

@@ -6,7 +6,6 @@ Eq. 1. Legend: n images of the batch, p prototypes.
 import math
 from typing import Literal, Self
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 from torch import Generator, Tensor, nn
 
@@ -142,7 +141,10 @@ class Objectives(nn.Module):
             targets=config.vision_targets,
         )
         self.cluster = MutualInformationLoss(
-            entropy_weight=config.entropy_weight, symmetric=config.symmetric
+            channel_dim=2,
+            head_dim=0,
+            entropy_weight=config.entropy_weight,
+            symmetric=config.symmetric,
         )
         try:
             self.extra = CompositeLoss.from_config(config.extra)
@@ -196,8 +198,7 @@ class Objectives(nn.Module):
             parts["vision"] = vision.detach()
         if self.config.cluster > 0 and step >= self.cluster_begins(total):
             # Eq. 5-8: clusters of an image against those of its changed copy, the mean over heads.
-            pairs = zip(outputs.heads, outputs.changed_heads, strict=True)
-            cluster = torch.stack([self.cluster(a, b, outputs.valid) for a, b in pairs]).mean()
+            cluster = self.cluster(outputs.heads, outputs.changed_heads, outputs.valid.squeeze(1))
             loss = loss + self.config.cluster * cluster
             parts["cluster"] = cluster.detach()
         extra, values = self.extra(outputs)

@@ -1,6 +1,10 @@
 """The mathematics of the losses, one equation a file; nothing here holds state."""
 
 from vilseg_core.functional.info_nce import ContrastStatistics, symmetric_info_nce
+from vilseg_core.functional.information_statistics import (
+    InformationStatistics,
+    information_statistics,
+)
 from vilseg_core.functional.local_to_global import local_to_global_cross_entropy
 from vilseg_core.functional.mutual_information import (
     joint_matrix,
@@ -12,6 +16,8 @@ from vilseg_core.functional.sinkhorn import sinkhorn_log_assignment
 
 __all__ = [
     "ContrastStatistics",
+    "InformationStatistics",
+    "information_statistics",
     "joint_matrix",
     "local_to_global_cross_entropy",
     "mutual_information",

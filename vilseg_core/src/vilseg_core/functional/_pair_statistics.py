@@ -20,6 +20,7 @@ from vilseg_core.ops import (
     label_masks,
     labelled_statistics,
     pair_statistics,
+    triton_contrast,
 )
 
 Sides = tuple[Labelled | None, Labelled | None]
@@ -97,6 +98,10 @@ def _plain(
         return pair_statistics(
             pairs.images, pairs.texts, scale, first=first, rows=rows, columns=columns
         )
+    if implementation == "triton":
+        # Back to the dtype they came in, which holds them exactly and has the faster products.
+        images, texts = pairs.images.to(pairs.given), pairs.texts.to(pairs.given)
+        return PairStatistics(*triton_contrast.pair_statistics(images, texts, scale, first=first))
     scores = reference_scores(pairs.images, pairs.texts, scale)
     right = scores.diagonal(first)
     # The lowest finite value, not -inf: with a single pair the sum over wrong partners is empty,

@@ -30,6 +30,7 @@ class Pairs(NamedTuple):
         labels: (n,), equal for pairs that are right for each other, `IGNORED` for those that take
             no part; None in the plain case, where a pair is right for itself alone.
         group: the processes that share the work.
+        given: the dtype that the features came in; `images` and `texts` are float32 at least.
     """
 
     images: Tensor
@@ -37,6 +38,7 @@ class Pairs(NamedTuple):
     ranks: RowsOfRanks
     labels: Tensor | None
     group: ProcessGroup | None
+    given: torch.dtype
 
     @property
     def row_labels(self) -> Tensor:
@@ -71,6 +73,7 @@ def join_pairs(
     group: ProcessGroup | None,
 ) -> Pairs:
     """Everything this rank needs of the other ranks' batches, in `dtype`; images stay put."""
+    given = torch.promote_types(image.dtype, text.dtype)
     image, text = image.to(dtype), text.to(dtype)
     ranks = rows_of_ranks(text, group)
     labels = None
@@ -84,7 +87,7 @@ def join_pairs(
         texts = torch.cat([texts, share_rows(text_negatives.to(dtype), group)])
     if image_negatives is not None:
         image = torch.cat([image, image_negatives.to(dtype)])
-    return Pairs(image, texts, ranks, labels, group)
+    return Pairs(image, texts, ranks, labels, group, given)
 
 
 def _pair_labels(
@@ -118,11 +121,11 @@ def equal_labels(labels: Tensor) -> Tensor:
     return torch.searchsorted(ordered, labels, right=True) - torch.searchsorted(ordered, labels)
 
 
-def as_scalar(value: float | Tensor, like: Tensor) -> Tensor:
-    """A number as a 0-d tensor beside `like`; nothing is copied to a device but a tensor."""
+def as_scalar(value: float | Tensor, like: Tensor, *, dtype: torch.dtype) -> Tensor:
+    """A number as a 0-d tensor where `like` is; nothing is copied to a device but a tensor."""
     if isinstance(value, Tensor):
-        return value.to(device=like.device, dtype=like.dtype)
-    return like.new_full((), value)
+        return value.to(device=like.device, dtype=dtype)
+    return like.new_full((), value, dtype=dtype)
 
 
 def check_pairs(image: Tensor, text: Tensor) -> None:

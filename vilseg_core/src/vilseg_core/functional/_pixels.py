@@ -1,53 +1,100 @@
-"""Logits of any layout as rows of pixels: (b, c, h, w), (n, c) or (..., c) -> (pixels, c)."""
+"""Two tensors of logits over the same pixels, checked: shapes, dtypes, devices, the mask."""
 
 from torch import Tensor
 
 from vilseg_core._numerics import check_floating
 
 
-def check_logits(logits_a: Tensor, logits_b: Tensor, *, channel_dim: int) -> int:
-    """Refuse two tensors that do not hold the same pixels; return `channel_dim` counted from 0."""
+def check_logits(
+    logits_a: Tensor, logits_b: Tensor, *, channel_dim: int, head_dim: int | None = None
+) -> tuple[int, int | None]:
+    """Refuse two tensors that do not hold the same pixels; return both dimensions from 0."""
     check_floating("logits_a", logits_a)
     check_floating("logits_b", logits_b)
+    shape = tuple(logits_a.shape)
     if logits_a.shape != logits_b.shape:
         raise ValueError(
-            "logits_a, logits_b: expected one shape, came "
-            f"{tuple(logits_a.shape)} and {tuple(logits_b.shape)}; "
+            f"logits_a, logits_b: expected one shape, came {shape} and {tuple(logits_b.shape)}; "
             "position i of both must be the same pixel, so invert the view and match the grids."
         )
-    if logits_a.ndim < 2:
+    if logits_a.device != logits_b.device:
         raise ValueError(
-            "logits_a, logits_b: expected a channel dimension and at least one of pixels, came "
-            f"shape {tuple(logits_a.shape)}; pass (n, c) or (b, c, h, w)."
+            f"logits_a, logits_b: expected one device, came {logits_a.device} and "
+            f"{logits_b.device}; move one of them with .to(device)."
         )
-    if not -logits_a.ndim <= channel_dim < logits_a.ndim:
+    if len(shape) < (2 if head_dim is None else 3):
+        heads = "" if head_dim is None else ", one of heads"
         raise ValueError(
-            f"channel_dim: expected a dimension of logits of shape {tuple(logits_a.shape)}, "
-            f"came {channel_dim}; pass the dimension that holds the clusters."
+            f"logits_a, logits_b: expected a channel dimension{heads} and at least one of pixels, "
+            f"came shape {shape}; pass (n, c) or (b, c, h, w), and heads beside them."
         )
-    dim = channel_dim % logits_a.ndim
-    if logits_a.shape[dim] == 0:
+    dim = _dimension("channel_dim", channel_dim, shape, holds="clusters")
+    head = None if head_dim is None else _dimension("head_dim", head_dim, shape, holds="heads")
+    if head == dim:
         raise ValueError(
-            f"logits_a, logits_b: expected at least one cluster, came shape "
-            f"{tuple(logits_a.shape)} with channel_dim={channel_dim}; pass one logit a cluster."
+            f"head_dim: expected another dimension than channel_dim={channel_dim}, came "
+            f"{head_dim}; heads and clusters are dimensions of their own."
         )
-    return dim
+    if shape[dim] == 0:
+        raise ValueError(
+            f"logits_a, logits_b: expected at least one cluster, came shape {shape} with "
+            f"channel_dim={channel_dim}; pass one logit a cluster."
+        )
+    if head is not None and shape[head] == 0:
+        raise ValueError(
+            f"logits_a, logits_b: expected at least one head, came shape {shape} with "
+            f"head_dim={head_dim}; pass the logits of one head or more."
+        )
+    return dim, head
 
 
-def pixel_rows(logits: Tensor, *, dim: int) -> Tensor:
-    """Logits with c channels along `dim` as (pixels, c); a view where the layout allows."""
-    return logits.movedim(dim, -1).reshape(-1, logits.shape[dim])
-
-
-def pixel_weights(mask: Tensor, logits: Tensor, *, dim: int) -> Tensor:
-    """One weight a pixel as (pixels, 1), in the order of `pixel_rows`."""
-    shape = list(logits.shape)
-    with_channel = [*shape[:dim], 1, *shape[dim + 1 :]]
-    without_channel = [*shape[:dim], *shape[dim + 1 :]]
-    if list(mask.shape) not in (with_channel, without_channel):
+def check_displacement(displacement: int) -> None:
+    """Refuse what is no number of pixels."""
+    if isinstance(displacement, bool) or not isinstance(displacement, int) or displacement < 0:
         raise ValueError(
-            f"mask: expected one value a pixel, shape {tuple(without_channel)} or "
-            f"{tuple(with_channel)}, came {tuple(mask.shape)}; "
-            "give it the shape of the logits without their channels."
+            f"displacement: expected a whole number of pixels >= 0, came {displacement!r}; "
+            "0 pairs each pixel with itself alone."
         )
-    return mask.reshape(-1, 1)
+
+
+def check_grid(logits: Tensor, *, head: int | None) -> None:
+    """Refuse pixels that have no neighbours to be displaced to."""
+    if logits.ndim != (4 if head is None else 5):
+        raise ValueError(
+            "displacement: expected logits over a grid, (b, c, h, w) and a dimension of heads "
+            f"where head_dim is given, came shape {tuple(logits.shape)}; set displacement=0 for "
+            "pixels without neighbours."
+        )
+
+
+def pixel_weights(mask: Tensor, logits: Tensor, *, dim: int, head: int | None = None) -> Tensor:
+    """One weight a pixel, in the shape of the logits without channels and heads."""
+    apart = (dim, head)
+    without = [size for i, size in enumerate(logits.shape) if i not in apart]
+    kept = [1 if i in apart else size for i, size in enumerate(logits.shape)]
+    if list(mask.shape) not in (without, kept):
+        heads = "" if head is None else " and heads"
+        raise ValueError(
+            f"mask: expected one value a pixel, shape {tuple(without)} or {tuple(kept)}, came "
+            f"{tuple(mask.shape)}; give it the shape of the logits without their channels{heads}."
+        )
+    if mask.is_complex():
+        raise ValueError(
+            f"mask: expected booleans or real numbers, came {mask.dtype}; pass mask.real or "
+            "mask.abs()."
+        )
+    if mask.device != logits.device:
+        raise ValueError(
+            f"mask: expected the device of the logits, {logits.device}, came {mask.device}; "
+            "move it with .to(device)."
+        )
+    return mask.reshape(without)
+
+
+def _dimension(name: str, value: int, shape: tuple[int, ...], *, holds: str) -> int:
+    if not -len(shape) <= value < len(shape):
+        raise ValueError(
+            f"{name}: expected a dimension of logits of shape {shape}, came {value}; pass the "
+            f"dimension that holds the {holds}."
+        )
+    return value % len(shape)

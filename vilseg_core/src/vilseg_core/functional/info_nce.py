@@ -3,6 +3,7 @@
 n = pairs in the batch (joined over the group), d = embedding dimension.
 """
 
+from functools import partial
 from typing import Literal, NamedTuple, overload
 
 import torch
@@ -29,6 +30,7 @@ from vilseg_core.ops import (
     check_implementation,
     choose_implementation,
 )
+from vilseg_core.ops.triton_contrast import contrast
 
 Direction = Literal["both", "image_to_text", "text_to_image"]
 DIRECTIONS: tuple[str, ...] = ("both", "image_to_text", "text_to_image")
@@ -167,7 +169,21 @@ def symmetric_info_nce(
     check_implementation(impl)
     features = [x for x in (image, text, image_negatives, text_negatives) if x is not None]
     dtype = at_least_float32(*features)
+    labelled = any(x is not None for x in (ids, valid, image_negatives, text_negatives))
+    choose = partial(
+        choose_implementation,
+        impl,
+        function="info_nce",
+        device=image.device,
+        dtype=dtype,
+        unserved={"triton": "ids, valid or negatives are given"} if labelled else None,
+    )
+    wanted = direction != "text_to_image", direction != "image_to_text"
     with without_autocast(image):
+        scale = as_scalar(logit_scale, image, dtype=dtype)
+        alone = group is None and label_smoothing == 0.0 and not return_statistics
+        if choose(size=image.shape[0]) == "triton" and alone:
+            return contrast(image, text, scale, rows=wanted[0], columns=wanted[1])
         pairs = join_pairs(
             image,
             text,
@@ -178,12 +194,10 @@ def symmetric_info_nce(
             dtype=dtype,
             group=group,
         )
-        scale = as_scalar(logit_scale, pairs.images)
-        wanted = direction != "text_to_image", direction != "image_to_text"
         sides = joined_statistics(
             pairs,
             scale,
-            implementation=_choose(impl, pairs),
+            implementation=choose(size=max(pairs.images.shape[0], pairs.texts.shape[0])),
             rows=wanted[0] or return_statistics,
             columns=wanted[1] or return_statistics,
             bests=return_statistics,
@@ -191,18 +205,6 @@ def symmetric_info_nce(
         losses = _losses(sides, pairs, scale, wanted=wanted, smoothing=label_smoothing)
         loss = torch.stack(losses).mean()
         return (loss, _statistics(sides, pairs)) if return_statistics else loss
-
-
-def _choose(impl: Implementation, pairs: Pairs) -> str:
-    plain = pairs.labels is None
-    return choose_implementation(
-        impl,
-        function="info_nce",
-        size=max(pairs.images.shape[0], pairs.texts.shape[0]),
-        device=pairs.images.device,
-        dtype=pairs.images.dtype,
-        unserved=None if plain else {"triton": "ids, valid or negatives are given"},
-    )
 
 
 def _losses(

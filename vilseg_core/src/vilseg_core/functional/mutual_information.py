@@ -1,46 +1,24 @@
 """Mutual information between two cluster assignments of the same pixels (Eq. 7 and 8).
 
-c = clusters; a pixel is any position outside the channel dimension: (b, c, h, w) and (n, c) alike.
-
-With p and q the marginals, the joint is J = p q^T + D, where D is the mean product of the
-probabilities centred at their marginals. D is all there is to learn from; near the start of
-training it is a thousand times smaller than J, so it is never formed by subtraction from J.
+c = clusters; a pixel is any position outside the dimensions of channels and heads: (b, c, h, w) and
+(n, c) alike.
 """
 
 import math
-from typing import NamedTuple
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
-from vilseg_core._numerics import at_least_float32, check_floating, without_autocast
-from vilseg_core.distributed import ProcessGroup, sum_over_group
-from vilseg_core.functional._pixels import check_logits, pixel_rows, pixel_weights
-from vilseg_core.ops import (
-    Implementation,
-    check_implementation,
-    choose_implementation,
-    moments,
+from vilseg_core._numerics import at_least_float32
+from vilseg_core.distributed import ProcessGroup
+from vilseg_core.functional._joint import Call, Joint, checked_call, joint_of
+from vilseg_core.functional.information_statistics import (
+    InformationStatistics,
+    check_joint,
+    information_statistics,
 )
-
-
-class _Joint(NamedTuple):
-    """Marginals (c,), (c,) and the covariance (c, c) of a joint distribution."""
-
-    rows: Tensor
-    columns: Tensor
-    covariance: Tensor
-
-    def matrix(self) -> Tensor:
-        joint = torch.outer(self.rows, self.columns) + self.covariance
-        # Rounding may leave -1e-10 where the joint is 0; the gradient passes untouched.
-        return joint + (joint.clamp_min(0) - joint).detach()
-
-    def symmetric(self) -> "_Joint":
-        mean = (self.rows + self.columns) / 2
-        half = (self.rows - self.columns) / 2
-        covariance = (self.covariance + self.covariance.T) / 2 - torch.outer(half, half)
-        return _Joint(mean, mean, covariance)
+from vilseg_core.ops import Implementation, triton_information
 
 
 def joint_matrix(
@@ -49,32 +27,53 @@ def joint_matrix(
     *,
     channel_dim: int = 1,
     mask: Tensor | None = None,
+    displacement: int = 0,
+    head_dim: int | None = None,
     group: ProcessGroup | None = None,
     impl: Implementation = "auto",
 ) -> Tensor:
     """Joint distribution of the clusters of paired pixels: mean of softmax(a) softmax(b)^T (Eq. 7).
 
     Rows belong to `logits_a`, columns to `logits_b`. Each pixel is weighted by `mask` once and the
-    sum is divided by the sum of the weights; where that is 0 (no pixel) the joint is uniform.
+    sum is divided by the sum of the weights; where that is 0 (no pixel) the joint is uniform. A
+    logit that is not finite makes the result not a number, masked or not.
 
     Args:
         logits_a: logits with c channels along `channel_dim`.
         logits_b: the same shape; position i of both is the same pixel.
         channel_dim: the dimension of the clusters.
-        mask: one weight >= 0 a pixel, bool or number: the shape of the logits without the channel
-            dimension, or with it at size 1. Logits of masked pixels must still be finite.
+        mask: one weight >= 0 a pixel, bool or number: the shape of the logits without the channels
+            (and heads), or with them at size 1. Looking for a negative weight would wait for the
+            device, so it is not refused: its pixel is subtracted, and a sum of weights that is
+            not positive counts as no pixel.
+        displacement: largest displacement T, in pixels. A pixel of `logits_a` is paired with every
+            one of `logits_b` within T rows and T columns inside the grid, for logits (b, c, h, w)
+            with `channel_dim` anywhere (Ji et al. 2019, section 3.3). The pair of x and x + u
+            weighs as much as x, or 0 where x + u weighs 0.
+        head_dim: the dimension of several sub-heads that share pixels and mask; None for one head.
         group: processes whose pixels are joined; None means this process alone.
         impl: `"reference"` holds all assignments at once; `"chunked"` a block of pixels at a time,
-            twice, and has gradients of first order only; `"auto"` is the faster for this many.
+            twice, has gradients of first order only, and no displacement; `"auto"` is the faster
+            for this many.
 
     Returns:
-        (c, c), sums to 1; float32, or float64 where an input is.
+        (c, c), or (heads, c, c) with `head_dim`; sums to 1; float32, or float64 where an input is.
 
     Raises:
-        ValueError: shapes, dtypes, `channel_dim` or `impl` are not as above.
+        ValueError: shapes, dtypes, devices, a dimension, `displacement` or `impl` are not as above.
     """
-    joint = _joint(logits_a, logits_b, channel_dim=channel_dim, mask=mask, group=group, impl=impl)
-    return joint.matrix()
+    call = checked_call(
+        logits_a,
+        logits_b,
+        channel_dim=channel_dim,
+        mask=mask,
+        displacement=displacement,
+        head_dim=head_dim,
+        group=group,
+        impl=impl,
+    )
+    joint = joint_of(call).matrix().to(call.dtype)
+    return joint[0] if head_dim is None else joint
 
 
 def mutual_information(
@@ -87,29 +86,58 @@ def mutual_information(
     Clusters that nothing is assigned to add 0 and leave the gradient finite.
 
     Args:
-        joint: (c, c), entries >= 0 that sum to 1.
+        joint: (..., c, c), entries >= 0 that sum to 1.
         entropy_weight: weight of the entropies of the two marginals.
         symmetric: whether the two sides are treated as exchangeable.
 
     Returns:
-        0-d tensor, float32, or float64 where `joint` is.
+        (...), one number a joint; float32, or float64 where `joint` is.
 
     Raises:
-        ValueError: `joint` is not a square floating-point matrix, or the weight is not finite.
+        ValueError: `joint` is not floating-point or not square, or the weight is not finite.
     """
-    check_floating("joint", joint)
-    if joint.ndim != 2 or joint.shape[0] != joint.shape[1]:
-        raise ValueError(
-            f"joint: expected a square matrix (c, c), came {tuple(joint.shape)}; "
-            "make it with functional.joint_matrix."
-        )
+    check_joint(joint)
     check_entropy_weight(entropy_weight)
     joint = joint.to(at_least_float32(joint))
     if symmetric:
-        joint = (joint + joint.T) / 2
-    log_rows, log_columns = _safe_log(joint.sum(1)), _safe_log(joint.sum(0))
-    marginals = log_rows[:, None] + log_columns
-    return (joint * (_safe_log(joint) - entropy_weight * marginals)).sum()
+        joint = (joint + joint.mT) / 2
+    log_rows, log_columns = _safe_log(joint.sum(-1)), _safe_log(joint.sum(-2))
+    marginals = log_rows[..., :, None] + log_columns[..., None, :]
+    return (joint * (_safe_log(joint) - entropy_weight * marginals)).sum((-2, -1))
+
+
+@overload
+def mutual_information_loss(
+    logits_a: Tensor,
+    logits_b: Tensor,
+    *,
+    channel_dim: int = ...,
+    mask: Tensor | None = ...,
+    entropy_weight: float = ...,
+    symmetric: bool = ...,
+    displacement: int = ...,
+    head_dim: int | None = ...,
+    return_statistics: Literal[False] = ...,
+    group: ProcessGroup | None = ...,
+    impl: Implementation = ...,
+) -> Tensor: ...
+
+
+@overload
+def mutual_information_loss(
+    logits_a: Tensor,
+    logits_b: Tensor,
+    *,
+    channel_dim: int = ...,
+    mask: Tensor | None = ...,
+    entropy_weight: float = ...,
+    symmetric: bool = ...,
+    displacement: int = ...,
+    head_dim: int | None = ...,
+    return_statistics: Literal[True],
+    group: ProcessGroup | None = ...,
+    impl: Implementation = ...,
+) -> tuple[Tensor, InformationStatistics]: ...
 
 
 def mutual_information_loss(
@@ -120,115 +148,84 @@ def mutual_information_loss(
     mask: Tensor | None = None,
     entropy_weight: float = 1.0,
     symmetric: bool = False,
+    displacement: int = 0,
+    head_dim: int | None = None,
+    return_statistics: bool = False,
     group: ProcessGroup | None = None,
     impl: Implementation = "auto",
-) -> Tensor:
+) -> Tensor | tuple[Tensor, InformationStatistics]:
     """Minus the mutual information of two assignments of the same pixels, in nats (Eq. 8).
 
-    Equal to `-mutual_information(joint_matrix(...))`, whose arguments these are, but computed from
-    the covariance: sum of p q ((1 + x) ln(1 + x) - x) with x = D / (p q). No term of this sum is
-    negative, so a small information keeps its digits, and so does its gradient.
+    Equal to `-mutual_information(joint_matrix(...))`, whose arguments these are, averaged over the
+    heads, but computed from the covariance D: sum of p q ((1 + x) ln(1 + x) - x) with
+    x = D / (p q). No term of this sum is negative, so a small information keeps its digits, and so
+    does its gradient. 0 for one cluster, for no pixel and for weights that sum to 0.
+
+    Args:
+        return_statistics: whether to give `functional.information_statistics` of the joint as
+            well: of all processes of the group, after `symmetric`, one number a head (0-d where
+            `head_dim` is None), detached.
+
+    Returns:
+        0-d loss, float32, or float64 where an input is; with `return_statistics` the pair of it and
+        an `InformationStatistics`.
+
+    Raises:
+        ValueError: as `joint_matrix`, or `entropy_weight` is not finite.
     """
     check_entropy_weight(entropy_weight)
-    joint = _joint(logits_a, logits_b, channel_dim=channel_dim, mask=mask, group=group, impl=impl)
+    call = checked_call(
+        logits_a,
+        logits_b,
+        channel_dim=channel_dim,
+        mask=mask,
+        displacement=displacement,
+        head_dim=head_dim,
+        group=group,
+        impl=impl,
+    )
+    if call.implementation == "triton" and group is None and not return_statistics:
+        return _fused_loss(call, entropy_weight=entropy_weight, symmetric=symmetric)
+    joint = joint_of(call)
     if symmetric:
         joint = joint.symmetric()
     information = _information(joint)
     if entropy_weight != 1.0:
-        entropies = [-(share * _safe_log(share)).sum() for share in (joint.rows, joint.columns)]
+        entropies = [-(share * _safe_log(share)).sum(-1) for share in (joint.rows, joint.columns)]
         information = information + (entropy_weight - 1.0) * (entropies[0] + entropies[1])
-    return -information
+    loss = -information.mean().to(call.dtype)
+    if not return_statistics:
+        return loss
+    statistics = information_statistics(joint.matrix())
+    heads = (value if call.head is not None else value[0] for value in statistics)
+    return loss, InformationStatistics(*(value.to(call.dtype) for value in heads))
 
 
-def _joint(
-    logits_a: Tensor,
-    logits_b: Tensor,
-    *,
-    channel_dim: int,
-    mask: Tensor | None,
-    group: ProcessGroup | None,
-    impl: Implementation,
-) -> _Joint:
-    check_implementation(impl)
-    dim = check_logits(logits_a, logits_b, channel_dim=channel_dim)
-    weights = None if mask is None else pixel_weights(mask, logits_a, dim=dim)
-    dtype = at_least_float32(logits_a, logits_b)
-    if weights is not None:
-        weights = weights.to(dtype)
-    pixels = logits_a.numel() // logits_a.shape[dim]
-    with without_autocast(logits_a):
-        chosen = choose_implementation(
-            impl, function="information", size=pixels, device=logits_a.device, dtype=dtype
+def _fused_loss(call: Call, *, entropy_weight: float, symmetric: bool) -> Tensor:
+    """Mean over the heads of the loss whose (c, c) part is in a kernel as well."""
+    heads, dim = call.heads()
+    losses = [
+        triton_information.information(
+            a,
+            b,
+            channel_dim=dim,
+            weights=call.weights,
+            entropy_weight=entropy_weight,
+            symmetric=symmetric,
         )
-        if chosen == "chunked":
-            return _chunked_joint(logits_a, logits_b, weights, dim=dim, group=group)
-        return _reference_joint(logits_a, logits_b, weights, dim=dim, group=group)
+        for a, b in heads
+    ]
+    return losses[0] if call.head is None else torch.stack(losses).mean()
 
 
-def _chunked_joint(
-    logits_a: Tensor,
-    logits_b: Tensor,
-    weights: Tensor | None,
-    *,
-    dim: int,
-    group: ProcessGroup | None,
-) -> _Joint:
-    # float64, in which the covariance may be had by subtraction; one message over a group.
-    total = sum_over_group(moments(logits_a, logits_b, channel_dim=dim, weights=weights), group)
-    mass = total[-1, -1]
-    some = mass > 0
-    means = total / torch.where(some, mass, 1.0)
-    products, rows, columns = means[:-1, :-1], means[:-1, -1], means[-1, :-1]
-    uniform = 1.0 / rows.shape[0]
-    parts = (
-        torch.where(some, rows, uniform),
-        torch.where(some, columns, uniform),
-        products - torch.outer(rows, columns),
-    )
-    return _Joint(*(part.to(at_least_float32(logits_a, logits_b)) for part in parts))
-
-
-def _reference_joint(
-    logits_a: Tensor,
-    logits_b: Tensor,
-    weights: Tensor | None,
-    *,
-    dim: int,
-    group: ProcessGroup | None,
-) -> _Joint:
-    dtype = at_least_float32(logits_a, logits_b)
-    a = pixel_rows(logits_a, dim=dim).to(dtype).softmax(1)
-    b = pixel_rows(logits_b, dim=dim).to(dtype).softmax(1)
-    if weights is None:
-        weighted_a, weighted_b = a, b
-        mass = a.new_full((1,), a.shape[0])
-    else:
-        weighted_a, weighted_b = a * weights, b * weights
-        mass = weights.sum().reshape(1)
-    sums = sum_over_group(torch.cat([weighted_a.sum(0), weighted_b.sum(0), mass]), group)
-    clusters = a.shape[1]
-    mass = sums[-1]
-    some = mass > 0
-    mass = torch.where(some, mass, 1.0)
-    shares = torch.where(some, sums[:-1] / mass, 1.0 / clusters)
-    rows, columns = shares[:clusters], shares[clusters:]
-    # The centre's own gradient is 0 in total. Over a group only the total is: each rank's part
-    # of it is not, so it must not be sent on.
-    centres = (rows, columns) if group is None else (rows.detach(), columns.detach())
-    centred_a, centred_b = a - centres[0], b - centres[1]
-    if weights is not None:
-        centred_a = centred_a * weights
-    return _Joint(rows, columns, sum_over_group(centred_a.T @ centred_b, group) / mass)
-
-
-def _information(joint: _Joint) -> Tensor:
+def _information(joint: Joint) -> Tensor:
     finfo = torch.finfo(joint.covariance.dtype)
     # Two divisions: the gradient of one by the product overflows where a cluster is nearly dead.
-    rows, columns = joint.rows[:, None], joint.columns
+    rows, columns = joint.rows[..., :, None], joint.columns[..., None, :]
     excess = joint.covariance / rows.clamp_min(finfo.tiny) / columns.clamp_min(finfo.tiny)
     # An excess of -1 is an empty cell of the joint; the bound keeps its logarithm finite.
     log_ratio = torch.log1p(excess.clamp_min(finfo.eps - 1.0))
-    return (rows * columns * ((1.0 + excess) * log_ratio - excess)).sum()
+    return (rows * columns * ((1.0 + excess) * log_ratio - excess)).sum((-2, -1))
 
 
 def _safe_log(values: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def sigmoid_contrastive_loss(
     dtype = at_least_float32(image, text)
     with without_autocast(image):
         pairs = join_pairs(image, text, ids=ids, valid=valid, dtype=dtype, group=group)
-        scale, bias = (as_scalar(value, pairs.images) for value in (logit_scale, logit_bias))
+        scale, bias = (as_scalar(value, image, dtype=dtype) for value in (logit_scale, logit_bias))
         chosen = choose_implementation(
             impl,
             function="sigmoid",

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from vilseg_core.distributed import ProcessGroup
 from vilseg_core.functional import mutual_information_loss
+from vilseg_core.functional._pixels import check_displacement
 from vilseg_core.functional.mutual_information import check_entropy_weight
 from vilseg_core.ops import Implementation, check_implementation
 
@@ -16,11 +17,14 @@ class MutualInformationLoss(nn.Module):
         entropy_weight: weight of the entropies of the marginals; 1 is Eq. 8, more (1.1 to 1.2)
             favours balanced clusters.
         symmetric: whether the joint is averaged with its transpose.
+        displacement: largest displacement of paired pixels, in pixels; 0 pairs each with itself.
+        head_dim: the dimension of several sub-heads; None for one head.
         group: processes whose pixels are joined; None means this process alone.
         impl: which implementation runs.
 
     Raises:
-        ValueError: `entropy_weight` is not finite, or `impl` is not known.
+        ValueError: `entropy_weight` is not finite, `displacement` is no number of pixels, or
+            `impl` is not known.
     """
 
     def __init__(
@@ -29,15 +33,20 @@ class MutualInformationLoss(nn.Module):
         channel_dim: int = 1,
         entropy_weight: float = 1.0,
         symmetric: bool = False,
+        displacement: int = 0,
+        head_dim: int | None = None,
         group: ProcessGroup | None = None,
         impl: Implementation = "auto",
     ) -> None:
         super().__init__()
         check_entropy_weight(entropy_weight)
+        check_displacement(displacement)
         check_implementation(impl)
         self.channel_dim = channel_dim
         self.entropy_weight = entropy_weight
         self.symmetric = symmetric
+        self.displacement = displacement
+        self.head_dim = head_dim
         self.group = group
         self.impl: Implementation = impl
 
@@ -50,6 +59,8 @@ class MutualInformationLoss(nn.Module):
             mask=mask,
             entropy_weight=self.entropy_weight,
             symmetric=self.symmetric,
+            displacement=self.displacement,
+            head_dim=self.head_dim,
             group=self.group,
             impl=self.impl,
         )
@@ -57,5 +68,6 @@ class MutualInformationLoss(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"channel_dim={self.channel_dim}, entropy_weight={self.entropy_weight:g}, "
-            f"symmetric={self.symmetric}, impl={self.impl!r}"
+            f"symmetric={self.symmetric}, displacement={self.displacement}, "
+            f"head_dim={self.head_dim}, impl={self.impl!r}"
         )

@@ -18,7 +18,7 @@ CHUNKED_FROM: dict[Function, int] = {"info_nce": 1024, "information": 8192, "sig
 """Rows or pixels from which `"auto"` takes the chunked path: from there it is the faster one, and
 below it memory is no matter."""
 
-WITH_KERNEL: tuple[Function, ...] = ()
+WITH_KERNEL: tuple[Function, ...] = ("info_nce", "information")
 """Functions that have a Triton kernel. `"auto"` does not take them yet: they are held to the
 reference in the interpreter and cross-compiled in the tests, but not yet measured on a GPU."""
 
