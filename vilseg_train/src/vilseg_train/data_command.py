@@ -11,8 +11,8 @@ Source = Annotated[
     str | None,
     typer.Argument(
         metavar="SOURCE",
-        help="A preset or FILE.toml as for train; or a table (.csv, .tsv, .jsonl), a .zip, a .tar, "
-        "a pattern of tars, a folder. world by default.",
+        help="A preset or FILE.toml as for train; or a table (.csv, .tsv, .jsonl, .parquet), "
+        "a .zip, tars, a folder. world by default.",
         show_default=False,
     ),
 ]

@@ -34,7 +34,7 @@ from vilseg_train.config import RunConfig, load_config, parse_config, preset_nam
 from vilseg_train.data_tables import check_line, check_table, finding_lines, summary_tables
 from vilseg_train.progress import say, track
 
-_TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
+_TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 # Enough for a vocabulary of thousands; learnt in seconds.
 _CAPTIONS_TO_LEARN_FROM = 50_000
 

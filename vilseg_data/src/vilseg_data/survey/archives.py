@@ -1,23 +1,27 @@
 """Records of zips and tars, damaged ones included: what is sound is given, the rest is named."""
 
-import tarfile
+import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
-from vilseg_data.captions.archive import clean
-from vilseg_data.captions.sample import BrokenSampleError
-from vilseg_data.survey.records import (
-    IMAGE_SUFFIXES,
-    MAX_BYTES,
-    Finding,
-    Record,
-    no_caption,
-    sidecar_captions,
-)
+from vilseg_data.captions.archive import IMAGES, MAX_BYTES, clean
+from vilseg_data.captions.locations import find_shards, is_remote, open_shard, shard_name
+from vilseg_data.captions.sample import Broken, BrokenSampleError
+from vilseg_data.captions.shard import ShardDamage, ShardSample, read_shard
+from vilseg_data.captions.shards import name_of
+from vilseg_data.survey.records import Finding, Kind, Record, no_caption, sidecar_captions
 
-_BLOCK = 512
 _MAX_TEXT = 1 << 20  # bytes of a caption file: beyond, it is none
+# How the reasons of `captions.shard` begin; any other is about the image.
+_KINDS: dict[str, Kind] = {
+    "no image": "missing-image",
+    "no caption": "missing-caption",
+    "empty file": "empty-image",
+}
 
 
 class ZipRecords:
@@ -42,14 +46,14 @@ class ZipRecords:
         Raises:
             ValueError: no zip is given, or one does not exist.
         """
-        self._zips = _existing(zips, what="zips")
+        self._zips = _existing(zips)
         self._captions, self._whole = captions, whole
         self.name = self._zips[0].stem if name is None else name
         self._members: list[list[str] | Finding] = [_members(path) for path in self._zips]
 
     def total(self) -> int:
         return sum(
-            name.lower().endswith(IMAGE_SUFFIXES)
+            name.lower().endswith(IMAGES)
             for names in self._members
             if isinstance(names, list)
             for name in names
@@ -63,7 +67,7 @@ class ZipRecords:
                 continue
             with zipfile.ZipFile(path) as archive:
                 for key in names:
-                    if key.lower().endswith(IMAGE_SUFFIXES):
+                    if key.lower().endswith(IMAGES):
                         met.add(key)
                         yield self._record(archive, key)
         if self._captions is not None and self._whole:
@@ -86,41 +90,74 @@ class ZipRecords:
 
 
 class TarRecords:
-    """Samples of webdataset tars: consecutive members of one name up to its first dot.
+    """Samples of webdataset tars, as `captions.shard` reads them: the keys are `<tar>/<name>`.
 
-    Keys are `<tar>/<name>`. Nothing is unpacked to the disk, so hostile names do no harm; links
-    and devices are named and passed over. Tars are read from front to back, one member at a time.
+    Nothing is unpacked to the disk, so hostile names do no harm. Local tars are read lazily, those
+    behind URLs and commands as they come.
     """
 
-    def __init__(self, tars: Sequence[str | Path], *, name: str | None = None) -> None:
-        """Take the paths; ValueError if none is given or one does not exist."""
-        self._tars = _existing(tars, what="tars")
-        self._bytes = [path.stat().st_size for path in self._tars]
+    def __init__(
+        self, shards: str | Path | Sequence[str | Path], *, caption_key: str = "caption"
+    ) -> None:
+        """Find the tars; ValueError, as of `find_shards`, if there are none."""
+        self._shards = find_shards(shards)
+        self._caption_key = caption_key
+        local = [place for place in self._shards if not is_remote(place)]
+        self._bytes = sum(os.path.getsize(place) for place in local)
         self._passed = self._met = 0
-        self.name = self._tars[0].stem if name is None else name
+        self.name = name_of(self._shards)
 
     def total(self) -> int:
         # Only reading would tell: what was met so far, scaled to the bytes that remain.
-        return round(self._met * max(1.0, sum(self._bytes) / max(self._passed, 1)))
+        return round(self._met * max(1.0, self._bytes / max(self._passed, 1)))
 
     def __iter__(self) -> Iterator[Record | Finding]:
         self._met = self._passed = done = 0
-        for path, size in zip(self._tars, self._bytes, strict=True):
-            for item, offset in _samples(path):
-                self._met += isinstance(item, Record)
-                self._passed = done + offset
-                yield item
-            done += size
+        for place in self._shards:
+            name, remote = shard_name(place), is_remote(place)
+            try:
+                with closing(open_shard(place)) as file, ExitStack() as stack:
+                    images = None if remote else stack.enter_context(open(place, "rb"))
+                    for item in read_shard(
+                        file, name=name, caption_key=self._caption_key, images=remote
+                    ):
+                        if isinstance(item, ShardSample):
+                            self._met += 1
+                            self._passed = done + item.offset + item.size
+                            read = partial(_read_image, item, images)
+                            yield Record(item.key, item.captions, read)
+                        else:
+                            yield _fault(item)
+            except OSError as error:
+                yield Finding("archive", name, f"not readable: {error}")
+            done += 0 if remote else os.path.getsize(place)
             self._passed = done
 
 
-def _existing(paths: Sequence[str | Path], *, what: str) -> list[Path]:
+def _read_image(sample: ShardSample, images: BinaryIO | None) -> bytes:
+    if images is None:
+        return sample.image
+    try:
+        images.seek(sample.offset)
+        return images.read(sample.size)
+    except OSError as error:
+        raise BrokenSampleError(sample.key, f"not readable: {error}") from error
+
+
+def _fault(item: Broken | ShardDamage) -> Finding:
+    if isinstance(item, ShardDamage):
+        return Finding("archive", item.key, item.reason)
+    kinds = (kind for start, kind in _KINDS.items() if item.reason.startswith(start))
+    return Finding(next(kinds, "bad-image"), item.key, item.reason)
+
+
+def _existing(paths: Sequence[str | Path]) -> list[Path]:
     found = [Path(path) for path in paths]
     if not found:
-        raise ValueError(f"{what} must be at least one path, got none; give one")
+        raise ValueError("zips must be at least one path, got none; give one")
     for path in found:
         if not path.is_file():
-            raise ValueError(f"{what} must be files, got {path}, which is none; check the path")
+            raise ValueError(f"zips must be files, got {path}, which is none; check the path")
     return found
 
 
@@ -157,90 +194,3 @@ def _read_member(archive: zipfile.ZipFile, name: str, *, limit: int) -> bytes:
         raise
     except Exception as error:
         raise BrokenSampleError(name, f"unreadable member: {error}") from error
-
-
-def _samples(path: Path) -> Iterator[tuple[Record | Finding, int]]:
-    """What a tar holds, each with the offset it was met at."""
-    try:
-        with tarfile.open(path, "r:") as tar:
-            group: dict[str, tarfile.TarInfo] = {}
-            current: str | None = None
-            for member in _walk(tar, path):
-                if isinstance(member, Finding):
-                    yield member, tar.offset
-                    continue
-                key, suffix = _split(member.name)
-                if key != current:
-                    if group:
-                        yield _sample(tar, path, str(current), group), tar.offset
-                    group, current = {}, key
-                group[suffix] = member
-            if group:
-                yield _sample(tar, path, str(current), group), tar.offset
-    except (tarfile.TarError, ValueError, OSError, EOFError) as error:
-        yield Finding("archive", path.name, f"unreadable tar: {error}"), 0
-
-
-def _walk(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo | Finding]:
-    """The files of a tar, then a finding if it does not end as a tar does."""
-    last = "its start"
-    while True:
-        try:
-            member = tar.next()
-        except (tarfile.TarError, ValueError, OSError) as error:
-            yield Finding("archive", path.name, f"cut short after {last}: {error}")
-            return
-        # The list of members grows with the tar; nobody asks for one by name here.
-        tar.members.clear()  # type: ignore[attr-defined]
-        if member is None:
-            break
-        last = member.name
-        if member.isfile():
-            yield member
-        elif not member.isdir():
-            yield Finding("archive", f"{path.name}/{member.name}", "a link or device, not a file")
-    with path.open("rb") as file:
-        file.seek(tar.offset)
-        # tarfile ends without a word where a header is damaged or missing.
-        if file.read(_BLOCK) != bytes(_BLOCK):
-            yield Finding("archive", path.name, f"damaged or cut at byte {tar.offset} after {last}")
-
-
-def _split(name: str) -> tuple[str, str]:
-    folder, slash, base = name.rpartition("/")
-    stem, dot, suffix = base.partition(".")
-    return f"{folder}{slash}{stem}", f"{dot}{suffix}".lower()
-
-
-def _sample(
-    tar: tarfile.TarFile, path: Path, name: str, group: Mapping[str, tarfile.TarInfo]
-) -> Record | Finding:
-    key = f"{path.name}/{name}"
-    image = next((member for suffix, member in group.items() if suffix in IMAGE_SUFFIXES), None)
-    if image is None:
-        return Finding("missing-image", key, f"only {', '.join(sorted(group))}")
-    beside = {}
-    for suffix in (".txt", ".json"):
-        if suffix in group and group[suffix].size <= _MAX_TEXT:
-            try:
-                beside[suffix] = _tar_reader(tar, group[suffix], key=key)()
-            except BrokenSampleError:
-                continue
-    captions = sidecar_captions(beside)
-    if not captions:
-        return no_caption(key, beside)
-    return Record(key, captions, _tar_reader(tar, image, key=key))
-
-
-def _tar_reader(tar: tarfile.TarFile, member: tarfile.TarInfo, *, key: str) -> Callable[[], bytes]:
-    def read() -> bytes:
-        if member.size > MAX_BYTES:
-            raise BrokenSampleError(key, f"{member.size} bytes, more than {MAX_BYTES}")
-        try:
-            file = tar.extractfile(member)
-            assert file is not None
-            return file.read()
-        except (tarfile.TarError, OSError) as error:
-            raise BrokenSampleError(key, f"unreadable member: {error}") from error
-
-    return read

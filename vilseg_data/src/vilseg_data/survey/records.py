@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 from PIL import Image
 from torch import Tensor
 
-from vilseg_data.captions.archive import clean
+from vilseg_data.captions.archive import IMAGES, MAX_BYTES, clean
 from vilseg_data.captions.sample import BrokenSampleError, CaptionSource
 from vilseg_data.captions.tables import read_rows
 
@@ -35,9 +35,6 @@ Kind = Literal[
     "duplicate-caption",
     "leak",
 ]
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-MAX_BYTES = 1 << 28  # no single photo is larger; a member that claims more is a bomb
 
 
 @dataclass(frozen=True)
@@ -190,10 +187,10 @@ def image_files(root: Path) -> list[Path]:
     """Every image file below `root`, sorted by path; ValueError if there is none."""
     if not root.is_dir():
         raise ValueError(f"root must be a folder, got {root}, which is none; check the path")
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGES and p.is_file())
     if not files:
         raise ValueError(
-            f"root must hold images ({', '.join(IMAGE_SUFFIXES)}), got none below {root}; "
+            f"root must hold images ({', '.join(IMAGES)}), got none below {root}; "
             "give the folder of the images"
         )
     return files
@@ -214,10 +211,9 @@ def file_reader(path: Path, *, key: str) -> Callable[[], bytes]:
 
 
 def sidecar_captions(files: Mapping[str, bytes]) -> tuple[str, ...]:
-    """The captions in the files of one sample, by suffix (".txt", ".json").
+    """The captions in the files of one sample, by suffix (".txt", ".json"), as shards have them.
 
-    A `.json` with a list `captions` comes first, then the `.txt` (one caption), then `caption` of
-    the `.json`: the order that keeps several captions and otherwise follows img2dataset.
+    A list `captions` of the `.json` comes first, then the `.txt`, then `caption` of the `.json`.
     """
     about: object = {}
     if ".json" in files:

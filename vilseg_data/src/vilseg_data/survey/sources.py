@@ -1,17 +1,16 @@
 """The records of whatever a user points at: a configuration of captions, or a path."""
 
-import glob
 import json
 import re
 from pathlib import Path
 
 from vilseg_data.captions.archive import ArchiveCaptions
 from vilseg_data.captions.config import CaptionsConfig, build_captions
+from vilseg_data.captions.locations import is_remote
 from vilseg_data.survey.archives import TarRecords, ZipRecords
 from vilseg_data.survey.records import FolderRecords, Records, SourceRecords, TableRecords
 
 _CAPTIONS = ".captions.json"
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 def records_of_config(config: CaptionsConfig, *, split: str | None = None) -> Records:
@@ -32,6 +31,8 @@ def records_of_config(config: CaptionsConfig, *, split: str | None = None) -> Re
             image_column=config.image_column,
             caption_column=config.caption_column,
         )
+    if config.kind == "shards" and config.shards is not None:
+        return TarRecords(config.shards, caption_key=config.caption_column)
     return SourceRecords(build_captions(config, split=chosen))
 
 
@@ -39,25 +40,24 @@ def records_of_path(path: str | Path) -> Records:
     """The records of a zip, a tar, a pattern of tars or a folder.
 
     A zip has its captions in `<name>.captions.json` beside it, where `-NN` at the end of the name
-    is left out, or in a `.txt` or `.json` beside each image in it. A pattern is
-    `name-{0000..0031}.tar`, or has `*` and `?`. A folder holds tars, or images with a `.txt` or
-    `.json` beside each.
+    is left out, or in a `.txt` or `.json` beside each image in it. Tars are named as for
+    `find_shards`: `name-{0000..0031}.tar`, `*`, a URL, `pipe:...`. A folder holds tars, or images
+    with a `.txt` or `.json` beside each.
 
     Raises:
         ValueError: there is nothing of this kind.
     """
     text = str(path)
-    if text.endswith(".tar"):
-        return TarRecords(_expand(text), name=Path(text).stem)
+    if text.endswith(".tar") or "::" in text or is_remote(text):
+        return TarRecords(text)
     found = Path(path)
     if found.suffix.lower() == ".zip":
         beside = found.with_name(re.sub(r"-\d+$", "", found.stem) + _CAPTIONS)
         captions = _read_captions(beside) if beside.is_file() else None
         return ZipRecords([found], captions=captions, whole=beside.name == found.stem + _CAPTIONS)
     if found.is_dir():
-        tars = sorted(found.glob("*.tar"))
-        if tars:
-            return TarRecords(tars, name=found.resolve().name)
+        if any(found.glob("*.tar")):
+            return TarRecords(found)
         return FolderRecords(found)
     raise ValueError(
         f"source must be a .zip, a .tar, a pattern of tars or a folder, got {path}; check the path"
@@ -89,21 +89,3 @@ def _read_captions(path: Path) -> dict[str, object]:
             f"{type(table).__name__}; write it in this form"
         )
     return table
-
-
-def _expand(pattern: str) -> list[str]:
-    braces = _BRACES.search(pattern)
-    if braces is not None:
-        first, last = braces.groups()
-        numbers = (f"{k:0{len(first)}d}" for k in range(int(first), int(last) + 1))
-        return [
-            path
-            for number in numbers
-            for path in _expand(pattern[: braces.start()] + number + pattern[braces.end() :])
-        ]
-    if glob.has_magic(pattern):
-        found = sorted(glob.glob(pattern))
-        if not found:
-            raise ValueError(f"source must match a file, got {pattern}, which matches none")
-        return found
-    return [pattern]
