@@ -1,6 +1,8 @@
 """What each process of the distributed tests runs; a module of its own, to be spawned."""
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -205,13 +207,32 @@ def scattered(count: int, *, group: dist.ProcessGroup) -> dict[str, Tensor]:
     return found
 
 
-def refusal(outsiders: dist.ProcessGroup) -> str:
-    """What a rank outside of a group hears when it asks for the group's loss."""
-    try:
-        SymmetricInfoNCE(group=outsiders)(torch.eye(2), torch.eye(2))
-    except ValueError as error:
-        return str(error)
-    return ""
+def _update(outsiders: dist.ProcessGroup) -> None:
+    Centering(2, group=outsiders).update(torch.eye(2))
+
+
+UPDATES: dict[str, Callable[[dist.ProcessGroup], object]] = {
+    "centring": _update,
+    "sinkhorn": lambda group: sinkhorn_log_assignment(torch.eye(2), temperature=1.0, group=group),
+}
+
+
+def refusals(outsiders: dist.ProcessGroup) -> str:
+    """What a rank outside of a group hears when it asks for the group's losses, a line each."""
+    calls: dict[str, Callable[[], object]] = {
+        f"targets of {kind}": partial(update, outsiders) for kind, update in UPDATES.items()
+    }
+    for name in LOSSES:
+        towers = Towers(name, group=outsiders)
+        calls[name] = partial(towers, *batch(4))
+    lines = []
+    for name, call in calls.items():
+        try:
+            call()
+            lines.append(f"{name}: not refused")
+        except ValueError as error:
+            lines.append(f"{name}: {error}")
+    return "\n".join(lines)
 
 
 def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
@@ -229,7 +250,7 @@ def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
     found["scattered"] = scattered(sizes[rank], group=cast(dist.ProcessGroup, group))
     first_alone = dist.new_group([0])
     if rank > 0:
-        text = refusal(cast(dist.ProcessGroup, first_alone))
+        text = refusals(cast(dist.ProcessGroup, first_alone))
         (folder / f"{rank}.txt").write_text(text, encoding="utf-8")
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()

@@ -69,11 +69,14 @@ def world_size(group: ProcessGroup | None) -> int:
 
 
 def rows_of_ranks(rows: Tensor, group: ProcessGroup | None) -> RowsOfRanks:
-    """The rows of every rank's (n_r, ...), known on every rank."""
+    """The rows of every rank's (n_r, ...), known on every rank.
+
+    Over a group the host waits for them: the shapes of what is gathered depend on them.
+    """
     ranks = world_size(group)
     if ranks == 1:
         return RowsOfRanks((rows.shape[0],), 0)
-    count = torch.tensor([rows.shape[0]], device=rows.device)
+    count = torch.full((1,), rows.shape[0], dtype=torch.int64, device=rows.device)
     received = [torch.empty_like(count) for _ in range(ranks)]
     dist.all_gather(received, count, group=group)
     return RowsOfRanks(tuple(torch.cat(received).tolist()), dist.get_rank(group))
