@@ -33,6 +33,9 @@ def ranks(
     spawn(  # type: ignore[no-untyped-call]
         workers.run, args=(sizes, folder), nprocs=len(sizes)
     )
+    for rank in range(len(sizes)):
+        text = (folder / f"{rank}.second.txt").read_text(encoding="utf-8")
+        assert "differentiate twice" in text
     for rank in range(1, len(sizes)):
         refusals = (folder / f"{rank}.txt").read_text(encoding="utf-8").splitlines()
         assert len(refusals) == len(workers.LOSSES) + len(workers.UPDATES)

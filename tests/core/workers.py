@@ -217,6 +217,18 @@ UPDATES: dict[str, Callable[[dist.ProcessGroup], object]] = {
 }
 
 
+def second_derivative(group: dist.ProcessGroup) -> str:
+    """What is said where one is asked for over a group."""
+    image, text = (torch.eye(3).requires_grad_() for _ in range(2))
+    loss = SymmetricInfoNCE(group=group, impl="reference")(image, text)
+    (first,) = torch.autograd.grad(loss, image, create_graph=True)
+    try:
+        torch.autograd.backward(first.square().sum())
+    except RuntimeError as error:
+        return str(error)
+    return "not refused"
+
+
 def refusals(outsiders: dist.ProcessGroup) -> str:
     """What a rank outside of a group hears when it asks for the group's losses, a line each."""
     calls: dict[str, Callable[[], object]] = {
@@ -248,6 +260,8 @@ def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
     found = {name: measure(name, (first, second, mask), group=group) for name in LOSSES}
     found["statistics"] = statistics(first, second, mask, group=group)
     found["scattered"] = scattered(sizes[rank], group=cast(dist.ProcessGroup, group))
+    text = second_derivative(cast(dist.ProcessGroup, group))
+    (folder / f"{rank}.second.txt").write_text(text, encoding="utf-8")
     first_alone = dist.new_group([0])
     if rank > 0:
         text = refusals(cast(dist.ProcessGroup, first_alone))
