@@ -140,6 +140,23 @@ def mutual_information_loss(
 ) -> tuple[Tensor, InformationStatistics]: ...
 
 
+@overload
+def mutual_information_loss(
+    logits_a: Tensor,
+    logits_b: Tensor,
+    *,
+    channel_dim: int = ...,
+    mask: Tensor | None = ...,
+    entropy_weight: float = ...,
+    symmetric: bool = ...,
+    displacement: int = ...,
+    head_dim: int | None = ...,
+    return_statistics: bool,
+    group: ProcessGroup | None = ...,
+    impl: Implementation = ...,
+) -> Tensor | tuple[Tensor, InformationStatistics]: ...
+
+
 def mutual_information_loss(
     logits_a: Tensor,
     logits_b: Tensor,
