@@ -69,7 +69,7 @@ def test_a_member_that_claims_too_much_is_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = write_archive(tmp_path, zips=[{"a.png": photo(1)}], captions={"a.png": ["x"]})
-    monkeypatch.setattr("vilseg_data.captions.archive._MAX_BYTES", 20)
+    monkeypatch.setattr("vilseg_data.captions.archive.MAX_BYTES", 20)
     with pytest.raises(BrokenSampleError, match=r"^a\.png: \d+ bytes, more than 20$"):
         ArchiveCaptions(root)[0]
 

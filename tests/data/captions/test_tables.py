@@ -156,7 +156,7 @@ def test_a_missing_column_names_the_nearest(images: Path, name: str) -> None:
         ("t.csv", "image,caption\n", "got 0 rows and none usable; check"),
         ("t.jsonl", "", "got 0 rows and none usable; check"),
         ("t.csv", "image,caption\nx.png,y\n", r"got 1 rows and none usable, first x\.png: no such"),
-        ("t.parquet", "", r"table must end in one of \('\.csv', .*, got t\.parquet"),
+        ("t.arrow", "", r"table must end in one of \('\.csv', .*, got t\.arrow"),
     ],
 )
 def test_tables_that_give_nothing(images: Path, name: str, text: str, message: str) -> None:

@@ -6,13 +6,20 @@ from vilseg_data.captions import (
     BrokenSampleError,
     CaptionSample,
     CaptionSource,
+    EveryCaption,
+    MixedCaptions,
+    NamedPersons,
+    ShardCaptions,
+    ShardStream,
+    StreamSample,
     TableCaptions,
 )
-from vilseg_data.captions.config import CaptionsConfig, build_captions
+from vilseg_data.captions.config import CaptionsConfig, build_captions, build_loader
 from vilseg_data.decode import decode_image
 from vilseg_data.labelled import ClassList, LabelledSample, LabelledSet, VocSegmentation
 from vilseg_data.labelled.build import build_labelled
 from vilseg_data.loader import CaptionBatch, CaptionLoader
+from vilseg_data.stream_loader import StreamLoader
 from vilseg_data.tokenizer import Tokenizer, TokenizerConfig
 from vilseg_data.views import (
     AugmentationParams,
@@ -37,12 +44,19 @@ __all__ = [
     "CaptionSource",
     "CaptionsConfig",
     "ClassList",
+    "EveryCaption",
     "InvertibleAugmentation",
     "LabelledSample",
     "LabelledSet",
+    "MixedCaptions",
     "MultiCrop",
+    "NamedPersons",
     "Overlap",
     "Place",
+    "ShardCaptions",
+    "ShardStream",
+    "StreamLoader",
+    "StreamSample",
     "TableCaptions",
     "Tokenizer",
     "TokenizerConfig",
@@ -54,6 +68,7 @@ __all__ = [
     "__version__",
     "build_captions",
     "build_labelled",
+    "build_loader",
     "decode_image",
     "overlap",
 ]

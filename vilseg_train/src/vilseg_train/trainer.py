@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from vilseg_core.models import build_model
-from vilseg_data import CaptionLoader, CaptionSource, Tokenizer, build_captions
+from vilseg_data import CaptionSource, Tokenizer, build_captions, build_loader
 from vilseg_train import __version__
 from vilseg_train.allocator import keep_freed_memory
 from vilseg_train.checkpoint import Checkpoint, load_module, save_checkpoint
@@ -87,14 +87,12 @@ class Trainer:
         self.config = config.with_tokenizer(self.tokenizer)
         if checkpoint is not None:
             check_same_config(self.config, parse_config(checkpoint.facts["config"]), out=self.out)
-        self.loader = CaptionLoader(
+        self.loader = build_loader(
+            config.data,
             self.source,
-            self.tokenizer,
+            tokenizer=self.tokenizer,
             batch_size=config.train.batch_size,
-            image_size=config.data.image_size,
             seed=config.seed,
-            cache=config.data.cache,
-            max_broken=config.data.max_broken,
         )
         torch.manual_seed(config.seed)
         model = self.config.model if checkpoint is None else without_sources(self.config.model)

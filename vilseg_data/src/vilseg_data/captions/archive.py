@@ -13,8 +13,8 @@ from typing import NamedTuple
 from vilseg_data.captions.sample import Broken, BrokenSampleError, CaptionSample
 from vilseg_data.decode import decode_image
 
-_MAX_BYTES = 1 << 28  # no single photo is larger; a member that claims more is a zip bomb
-_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+MAX_BYTES = 1 << 28  # no single photo is larger; a member that claims more is a zip bomb
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 class _Entry(NamedTuple):
@@ -55,7 +55,7 @@ def _list_members(zips: list[Path]) -> dict[str, Path]:
             ) from error
         for name in names:
             # A zip made on macOS holds, beside each photo, a file of its attributes of that name.
-            if not name.lower().endswith(_IMAGES) or name.startswith("__MACOSX/"):
+            if not name.lower().endswith(IMAGES) or name.startswith("__MACOSX/"):
                 continue
             if name in members:
                 raise ValueError(
@@ -147,8 +147,8 @@ class ArchiveCaptions:
         try:
             archive = self._archive(path)
             claimed = archive.getinfo(key).file_size
-            if claimed > _MAX_BYTES:
-                raise BrokenSampleError(key, f"{claimed} bytes, more than {_MAX_BYTES}")
+            if claimed > MAX_BYTES:
+                raise BrokenSampleError(key, f"{claimed} bytes, more than {MAX_BYTES}")
             data = archive.read(key)
         except BrokenSampleError:
             raise

@@ -1,13 +1,21 @@
 """Which captions to train on."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
 
 from vilseg_data.captions.archive import ArchiveCaptions
+from vilseg_data.captions.mix import EveryCaption, MixedCaptions, NamedPersons
 from vilseg_data.captions.sample import CaptionSource
+from vilseg_data.captions.shards import ShardCaptions
+from vilseg_data.captions.stream import ShardStream
+from vilseg_data.captions.stream_head import StreamHead
 from vilseg_data.captions.tables import TableCaptions
+from vilseg_data.loader import CaptionLoader
+from vilseg_data.stream_loader import StreamLoader
 from vilseg_data.world.dataset import MIN_SIZE, WorldCaptions
 
 
@@ -16,17 +24,31 @@ class CaptionsConfig(BaseModel):
 
     kind "world": `count` scenes drawn from `seed`, `validation_count` in the validation split,
     `captions_per_image` captions each. "archive": `root` holds zips and `<split>.captions.json`.
-    "table": `table` is a CSV, TSV or JSON-lines file and `root` its folder of images (by default
-    the table's own). `max_broken` is the share of unreadable samples that is put up with. `cache`
-    decodes every image once and keeps it in memory; without it each batch is decoded when its turn
-    comes, for sets that do not fit.
+    "table": `table` is a CSV, TSV, JSON-lines or Parquet file and `root` its folder of images (by
+    default the table's own). "shards": `shards` names tars, such as "DIR/{00000..00009}.tar"; with
+    `stream` they are read forwards in blocks of `shuffle` shuffled samples, for sets that are too
+    large to list or lie behind URLs, and the tokenizer learns from the first `head` samples. "mix":
+    `sources`, each shown `weights` times an epoch, as is each entry of a list of streamed `shards`.
+
+    `captions` "random" shows each image once an epoch with one of its captions, "all" once with
+    each. `person` is a word in place of CC12M's `<PERSON>`. `max_broken` is the share of unreadable
+    samples that is put up with. `cache` decodes every image once and keeps it in memory; without it
+    each batch is decoded when its turn comes, for sets that do not fit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["world", "archive", "table"] = "world"
+    kind: Literal["world", "archive", "table", "shards", "mix"] = "world"
     root: Path | None = None
     table: Path | None = None
+    shards: str | tuple[str, ...] | None = None
+    stream: bool = False
+    shuffle: int = Field(default=1000, ge=0)
+    head: int = Field(default=10000, ge=1)
+    sources: tuple["CaptionsConfig", ...] = ()
+    weights: tuple[int, ...] = ()
+    captions: Literal["random", "all"] = "random"
+    person: str | None = Field(default=None, min_length=1)
     image_column: str = "image"
     caption_column: str = "caption"
     split: str = Field(default="train", min_length=1)
@@ -67,10 +89,111 @@ class CaptionsConfig(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _fits_shards(self) -> Self:
+        if (self.kind == "shards") != (self.shards is not None):
+            raise ValueError(
+                "kind 'shards' and shards belong together, got one without the other; set kind to "
+                "'shards' and shards to the tars, such as DIR/{00000..00009}.tar"
+            )
+        if self.stream and self.kind != "shards":
+            raise ValueError(f"only shards can be streamed, got kind {self.kind!r}; leave it out")
+        if (self.kind == "mix") != bool(self.sources):
+            raise ValueError(
+                "kind 'mix' and sources belong together, got one without the other; set kind to "
+                "'mix' and list the sources"
+            )
+        if self.kind in ("shards", "mix") and self.validation_split is not None:
+            raise ValueError(
+                f"kind {self.kind!r} has no splits, got validation_split "
+                f"{self.validation_split!r}; leave it out"
+            )
+        weighed = self.shards if self.stream else self.sources
+        count = len(weighed) if isinstance(weighed, tuple) else 1
+        if self.weights and len(self.weights) != count:
+            raise ValueError(
+                f"weights must be one for each of sources, or of shards with stream, got "
+                f"{len(self.weights)} for {count}; name as many"
+            )
+        if any(source.stream or source.kind == "mix" for source in self.sources):
+            raise ValueError(
+                "a mix takes sources that are listed, got a stream or another mix; set stream to "
+                "false and name all sources at one level"
+            )
+        return self
+
 
 def build_captions(config: CaptionsConfig, *, split: str | None = None) -> CaptionSource:
-    """The source that `config` names; `split` takes the place of `config.split`."""
-    chosen = config.split if split is None else split
+    """The source that `config` names; `split` takes the place of `config.split`.
+
+    With `config.stream` it is the head of the stream, which `build_loader` follows.
+    """
+    if config.stream:
+        assert config.shards is not None
+        return StreamHead(
+            config.shards,
+            count=config.head,
+            image_size=config.image_size,
+            caption_key=config.caption_column,
+            person=config.person,
+        )
+    source = _build(config, chosen=config.split if split is None else split)
+    if config.person is not None:
+        source = NamedPersons(source, by=config.person)
+    return EveryCaption(source) if config.captions == "all" else source
+
+
+def build_loader(
+    config: CaptionsConfig,
+    source: CaptionSource,
+    *,
+    tokenizer: Callable[[Sequence[str]], Tensor],
+    batch_size: int,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> CaptionLoader | StreamLoader:
+    """Batches from `source`, as `build_captions` made it or any other.
+
+    rank, world_size: which share of a stream; a listed source is not divided (ValueError).
+    """
+    if isinstance(source, StreamHead):
+        assert config.shards is not None
+        stream = ShardStream(
+            config.shards,
+            seed=seed,
+            weights=config.weights or None,
+            shuffle=config.shuffle,
+            captions=config.captions,
+            rank=rank,
+            world_size=world_size,
+            caption_key=config.caption_column,
+        )
+        return StreamLoader(
+            stream,
+            tokenizer,
+            batch_size=batch_size,
+            image_size=config.image_size,
+            max_broken=config.max_broken,
+            person=config.person,
+        )
+    if world_size != 1:
+        raise ValueError(
+            f"world_size must be 1 for {source.name}, which is listed, got {world_size}; only "
+            "shards with stream=true are divided over ranks"
+        )
+    return CaptionLoader(
+        source,
+        tokenizer,
+        batch_size=batch_size,
+        image_size=config.image_size,
+        seed=seed,
+        cache=config.cache,
+        max_broken=config.max_broken,
+    )
+
+
+def _build(config: CaptionsConfig, *, chosen: str) -> CaptionSource:
     if config.kind == "world":
         held_out = chosen == config.validation_split
         return WorldCaptions(
@@ -83,6 +206,17 @@ def build_captions(config: CaptionsConfig, *, split: str | None = None) -> Capti
     if config.kind == "archive":
         assert config.root is not None
         return ArchiveCaptions(config.root, split=chosen, image_size=config.image_size)
+    if config.kind == "mix":
+        sources = [
+            build_captions(source.model_copy(update={"image_size": config.image_size}))
+            for source in config.sources
+        ]
+        return MixedCaptions(sources, weights=config.weights or None)
+    if config.kind == "shards":
+        assert config.shards is not None
+        return ShardCaptions(
+            config.shards, caption_key=config.caption_column, image_size=config.image_size
+        )
     assert config.table is not None
     if chosen != config.split:
         raise ValueError(f"a table has no splits, got {chosen!r}; build it without split")

@@ -1,4 +1,7 @@
-"""Captions from a table, one row a caption: CSV, TSV or JSON lines, beside a folder of images."""
+"""Captions from a table, one row a caption, beside a folder of images.
+
+CSV, TSV, JSON lines, or Parquet, which needs pyarrow (`pip install "vilseg-data[parquet]"`).
+"""
 
 import csv
 import difflib
@@ -11,7 +14,7 @@ from vilseg_data.captions.archive import clean
 from vilseg_data.captions.sample import Broken, CaptionSample
 from vilseg_data.decode import decode_image
 
-_KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
+_KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 
 Row = tuple[int, dict[str, object] | str]  # line number, and the row or why it cannot be read
 
@@ -81,13 +84,39 @@ def _json_lines(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
             yield number, row
 
 
+def _parquet(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ValueError(
+            f"{table} must be read with pyarrow, which cannot be imported ({error}); "
+            'pip install "vilseg-data[parquet]", or convert it to CSV'
+        ) from error
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(table) as file:
+            _check_columns(file.schema_arrow.names, wanted=wanted, table=table)
+            for batch in file.iter_batches(columns=list(wanted)):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{table} must be readable Parquet, got after row {number}: {error}; fetch it again"
+        ) from error
+
+
+_READERS = {".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet}
+
+
 class TableCaptions:
     """The images named in a table, each with the captions of all its rows.
 
-    `table`: .csv, .tsv, .txt (the first line decides between the two) or .jsonl. `images`: the
-    folder that the image column is relative to, by default the table's own. With `image_size`
-    every image is squashed to a square of that size as it is decoded. Rows that cannot be used
-    (no image named, no such file, no caption) are listed in `broken`.
+    `table`: .csv, .tsv, .txt (the first line decides between the two), .jsonl or .parquet.
+    `images`: the folder that the image column is relative to, by default the table's own. With
+    `image_size` every image is squashed to a square of that size as it is decoded. Rows that cannot
+    be used (no image named, no such file, no caption) are listed in `broken`.
     """
 
     def __init__(
@@ -112,7 +141,7 @@ class TableCaptions:
         self.name = path.stem
         self.image_size = image_size
         self.broken: list[Broken] = []
-        read = _json_lines if path.suffix.lower() in (".jsonl", ".ndjson") else _delimited
+        read = _READERS.get(path.suffix.lower(), _delimited)
         spoken: dict[str, list[str]] = {}
         rows = 0
         for number, row in read(path, wanted=(image_column, caption_column)):

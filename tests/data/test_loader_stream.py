@@ -1,0 +1,164 @@
+"""Batches of a stream: like those of a listed source, with a position inside a shard."""
+
+from collections import Counter, deque
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.data.captions.shard_files import pack, samples, write_shards
+from tests.data.sources import photo, tokens
+from torch import Tensor
+
+from vilseg_data import CaptionBatch, ShardStream, StreamLoader, Tokenizer
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """17 samples in uneven shards; the images of 3 and 11 are no images."""
+    folder = write_shards(tmp_path_factory.mktemp("shards"), [4, 0, 7, 1, 5], captions=2)
+    for name, numbers in (("00000", range(4)), ("00002", range(4, 11)), ("00003", [11])):
+        members = [
+            (key, b"nonsense" if key in ("00003.png", "00011.png") else data)
+            for key, data in samples(numbers, captions=2)
+        ]
+        (folder / f"{name}.tar").write_bytes(pack(members))
+    return folder
+
+
+READABLE = set(range(17)) - {3, 11}
+
+
+def loader_of(
+    shards: Path, *, rank: int = 0, world_size: int = 1, **options: object
+) -> StreamLoader:
+    stream = ShardStream(shards, seed=2, shuffle=5, rank=rank, world_size=world_size)
+    chosen: dict[str, object] = {"batch_size": 4, "image_size": 8, "max_broken": 1.0, "threads": 2}
+    return StreamLoader(stream, tokens, **(chosen | options))  # type: ignore[arg-type]
+
+
+def same(a: CaptionBatch, b: CaptionBatch) -> bool:
+    return (
+        torch.equal(a.images, b.images)
+        and torch.equal(a.tokens, b.tokens)
+        and (a.keys, a.epoch) == (b.keys, b.epoch)
+    )
+
+
+@given(st.integers(1, 8), st.integers(1, 4))
+@settings(max_examples=20)
+def test_an_epoch_over_all_ranks_shows_every_readable_sample_once(
+    shards: Path, batch_size: int, world_size: int
+) -> None:
+    seen: Counter[int] = Counter()
+    broken = set()
+    for rank in range(world_size):
+        loader = loader_of(
+            shards, rank=rank, world_size=world_size, batch_size=batch_size, drop_last=False
+        )
+        while (batch := loader.next_batch()).epoch == 0:
+            assert batch.images[:, 0, 0, 0].tolist() == batch.tokens[:, 0].tolist()
+            assert [int(key[-5:]) for key in batch.keys] == batch.tokens[:, 0].tolist()
+            assert batch.images.shape[1:] == (3, 8, 8)
+            seen.update(batch.tokens[:, 0].tolist())
+        broken |= {key for key, _ in loader.broken}
+        loader.close()
+    assert seen == dict.fromkeys(READABLE, 1)
+    assert broken == {"00000.tar/00003", "00003.tar/00011"}
+
+
+@given(st.integers(0, 20), st.integers(1, 6), st.booleans())
+@settings(max_examples=30)
+def test_resuming_anywhere_goes_on_as_if_never_stopped(
+    shards: Path, stop: int, batch_size: int, drop_last: bool
+) -> None:
+    first, second = (
+        loader_of(shards, batch_size=batch_size, drop_last=drop_last) for _ in range(2)
+    )
+    for _ in range(stop):
+        first.next_batch()
+    second.load_state_dict(first.state_dict())
+    assert all(same(first.next_batch(), second.next_batch()) for _ in range(8))
+    assert first.state_dict() == second.state_dict()
+    assert first.epoch == second.epoch
+    first.close()
+    assert same(first.next_batch(), second.next_batch())
+    first.close()
+    second.close()
+
+
+def test_dropping_the_last_keeps_batches_full(shards: Path) -> None:
+    loader = loader_of(shards)
+    loader.prepare()
+    epochs = [loader.next_batch().epoch for _ in range(9)]
+    assert epochs == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    loader.close()
+
+
+def test_too_many_broken_images_stop_the_run(shards: Path) -> None:
+    loader = loader_of(shards, max_broken=0.1)
+    message = r"max_broken: expected at most 10\.00% of the images to be damaged, came 2 of 17"
+    with pytest.raises(ValueError, match=message):
+        deque((loader.next_batch() for _ in range(9)), maxlen=0)
+    loader.close()
+
+
+def test_a_damaged_shard_weighs_as_a_shard(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.tar").write_bytes((shards / "00004.tar").read_bytes()[:-9000])
+    (tmp_path / "whole.tar").write_bytes((shards / "00004.tar").read_bytes())
+    loader = loader_of(tmp_path, batch_size=2, max_broken=0.4)
+    with pytest.raises(ValueError, match=r"40\.00% of the shards .*, came 1 of 2 in cut\.tar and"):
+        deque((loader.next_batch() for _ in range(5)), maxlen=0)
+    loader.close()
+
+
+def test_a_batch_larger_than_an_epoch(shards: Path) -> None:
+    loader = loader_of(shards, batch_size=16)
+    with pytest.raises(ValueError, match=r"batch_size: expected .* came 16 for 15 samples; lower"):
+        loader.next_batch()
+    loader.close()
+
+
+def test_shards_without_a_sample(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(pack([]))
+    loader = loader_of(tmp_path, drop_last=False)
+    with pytest.raises(ValueError, match=r"batch_size: expected .* came 4 for 0 samples"):
+        loader.next_batch()
+    loader.close()
+
+
+def test_persons_and_long_captions(tmp_path: Path) -> None:
+    long = "🦩" * 100_000
+    texts = [b"<PERSON> met <PERSON>", long.encode(), b"bad \xff"]
+    members = []
+    for number, text in enumerate(texts):
+        members += [(f"{number}.jpg", photo(number, size=(1, 1), kind="JPEG"))]
+        members += [(f"{number}.txt", text)]
+    (tmp_path / "s.tar").write_bytes(pack(members))
+    heard: list[str] = []
+
+    def listen(captions: list[str]) -> Tensor:
+        heard.extend(captions)
+        return tokenizer(captions)
+
+    tokenizer = Tokenizer.train(["a person met a person"], vocab_size=300, context_length=16)
+    stream = ShardStream(tmp_path, seed=0, shuffle=0)
+    loader = StreamLoader(stream, listen, batch_size=3, image_size=32, person="person")  # type: ignore[arg-type]
+    assert loader.next_batch().tokens.shape == (3, 16)
+    assert heard[:3] == ["person met person", long, "bad \ufffd"]
+    loader.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size: expected at least 1, came 0"),
+        ({"image_size": 0}, "image_size: expected at least 1"),
+        ({"threads": 0}, "threads: expected at least 1"),
+        ({"max_broken": 2.0}, r"max_broken: expected a share in \[0, 1\], came 2.0"),
+    ],
+)
+def test_bad_arguments(shards: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        loader_of(shards, **options)  # type: ignore[arg-type]
