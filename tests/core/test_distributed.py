@@ -33,9 +33,14 @@ def ranks(
     spawn(  # type: ignore[no-untyped-call]
         workers.run, args=(sizes, folder), nprocs=len(sizes)
     )
+    for rank in range(len(sizes)):
+        text = (folder / f"{rank}.second.txt").read_text(encoding="utf-8")
+        assert "differentiate twice" in text
     for rank in range(1, len(sizes)):
-        refusal = (folder / f"{rank}.txt").read_text(encoding="utf-8")
-        assert "group: expected a process group that this process belongs to" in refusal
+        refusals = (folder / f"{rank}.txt").read_text(encoding="utf-8").splitlines()
+        assert len(refusals) == len(workers.LOSSES) + len(workers.UPDATES)
+        expected = ": group: expected a process group that this process belongs to"
+        assert [text for text in refusals if expected not in text] == []
     return sizes, [torch.load(folder / f"{rank}.pt") for rank in range(len(sizes))]
 
 

@@ -1,6 +1,8 @@
 """What each process of the distributed tests runs; a module of its own, to be spawned."""
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -205,13 +207,44 @@ def scattered(count: int, *, group: dist.ProcessGroup) -> dict[str, Tensor]:
     return found
 
 
-def refusal(outsiders: dist.ProcessGroup) -> str:
-    """What a rank outside of a group hears when it asks for the group's loss."""
+def _update(outsiders: dist.ProcessGroup) -> None:
+    Centering(2, group=outsiders).update(torch.eye(2))
+
+
+UPDATES: dict[str, Callable[[dist.ProcessGroup], object]] = {
+    "centring": _update,
+    "sinkhorn": lambda group: sinkhorn_log_assignment(torch.eye(2), temperature=1.0, group=group),
+}
+
+
+def second_derivative(group: dist.ProcessGroup) -> str:
+    """What is said where one is asked for over a group."""
+    image, text = (torch.eye(3).requires_grad_() for _ in range(2))
+    loss = SymmetricInfoNCE(group=group, impl="reference")(image, text)
+    (first,) = torch.autograd.grad(loss, image, create_graph=True)
     try:
-        SymmetricInfoNCE(group=outsiders)(torch.eye(2), torch.eye(2))
-    except ValueError as error:
+        torch.autograd.backward(first.square().sum())
+    except RuntimeError as error:
         return str(error)
-    return ""
+    return "not refused"
+
+
+def refusals(outsiders: dist.ProcessGroup) -> str:
+    """What a rank outside of a group hears when it asks for the group's losses, a line each."""
+    calls: dict[str, Callable[[], object]] = {
+        f"targets of {kind}": partial(update, outsiders) for kind, update in UPDATES.items()
+    }
+    for name in LOSSES:
+        towers = Towers(name, group=outsiders)
+        calls[name] = partial(towers, *batch(4))
+    lines = []
+    for name, call in calls.items():
+        try:
+            call()
+            lines.append(f"{name}: not refused")
+        except ValueError as error:
+            lines.append(f"{name}: {error}")
+    return "\n".join(lines)
 
 
 def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
@@ -227,9 +260,11 @@ def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
     found = {name: measure(name, (first, second, mask), group=group) for name in LOSSES}
     found["statistics"] = statistics(first, second, mask, group=group)
     found["scattered"] = scattered(sizes[rank], group=cast(dist.ProcessGroup, group))
+    text = second_derivative(cast(dist.ProcessGroup, group))
+    (folder / f"{rank}.second.txt").write_text(text, encoding="utf-8")
     first_alone = dist.new_group([0])
     if rank > 0:
-        text = refusal(cast(dist.ProcessGroup, first_alone))
+        text = refusals(cast(dist.ProcessGroup, first_alone))
         (folder / f"{rank}.txt").write_text(text, encoding="utf-8")
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
