@@ -10,7 +10,7 @@ from vilseg_core.ops.information_launches import (
     lines_of,
     products_of,
 )
-from vilseg_core.ops.kernel_configs import DEPTH, MATRIX_SCALE, NEGLIGIBLE
+from vilseg_core.ops.kernel_configs_information import DEPTH, MATRIX_SCALE, NEGLIGIBLE
 from vilseg_core.ops.launching import blocks, on_device
 from vilseg_core.ops.pixel_geometry import PixelGeometry
 

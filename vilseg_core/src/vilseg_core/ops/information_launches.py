@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vilseg_core.ops.kernel_configs import InformationConfig, Launch, information_config
+from vilseg_core.ops.kernel_configs_information import InformationConfig, Launch, information_config
 from vilseg_core.ops.launching import blocks, on_device
 from vilseg_core.ops.pixel_geometry import PixelGeometry
 
