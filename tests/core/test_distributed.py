@@ -61,6 +61,22 @@ def test_every_rank_has_the_value_and_the_step_of_one_process(
             assert difference.numel() == 0 or difference.max() < 1e-12, key
 
 
+@pytest.mark.parametrize("name", workers.KERNELS)
+def test_kernels_take_the_step_of_one_process(
+    ranks: tuple[tuple[int, ...], list[Found]], name: str
+) -> None:
+    sizes, found = ranks
+    alone = name.removesuffix("_triton")
+    truth = workers.measure(alone, workers.batch(sum(sizes)), group=None)
+    start = 0
+    for size, rank in zip(sizes, found, strict=True):
+        own = slice(start, start + size)
+        start += size
+        for key, exact in truth.items():
+            expected = exact[own] if key.startswith("inputs.") else exact
+            torch.testing.assert_close(rank[name][key].double(), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_statistics_are_those_of_the_joined_batch(
     ranks: tuple[tuple[int, ...], list[Found]],
 ) -> None:

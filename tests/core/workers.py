@@ -22,6 +22,7 @@ from vilseg_core.distributed import rows_of_ranks
 from vilseg_core.functional import sinkhorn_log_assignment
 from vilseg_core.losses import Centering
 from vilseg_core.ops import Implementation
+from vilseg_core.ops.dispatch import HAS_TRITON
 
 LOSSES = (
     "info_nce",
@@ -56,6 +57,9 @@ LOSSES = (
 
 
 GRID = torch.tensor([[1.0, 0.5, 0.0], [2.0, -1.0, 0.3]])
+
+# In float32, which is what they compute in.
+KERNELS = ("info_nce_triton", "information_masked_triton") if HAS_TRITON else ()
 
 
 class Towers(nn.Module):
@@ -102,6 +106,8 @@ class Towers(nn.Module):
 
 
 def implementation(name: str) -> Implementation:
+    if name.endswith("triton"):
+        return "triton"
     return "chunked" if name.endswith("chunked") else "reference"
 
 
@@ -152,17 +158,21 @@ def batch(size: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def measure(
-    name: str, inputs: tuple[Tensor, ...], *, group: dist.ProcessGroup | None
+    name: str,
+    inputs: tuple[Tensor, ...],
+    *,
+    group: dist.ProcessGroup | None,
+    dtype: torch.dtype = torch.float64,
 ) -> dict[str, Tensor]:
     """Value, gradients of the parameters as a step would see them, gradients of the inputs."""
     torch.manual_seed(0)
-    towers = Towers(name, group=group)
+    towers = Towers(name, group=group).to(dtype)
     # DDP's own averaging, where there is something to average over.
     model: nn.Module = towers
     if group is not None:
         model = DistributedDataParallel(towers, process_group=group, broadcast_buffers=False)
-    first, second = (x.clone().requires_grad_() for x in inputs[:2])
-    loss = model(first, second, inputs[2])
+    first, second = (x.to(dtype, copy=True).requires_grad_() for x in inputs[:2])
+    loss = model(first, second, inputs[2].to(dtype))
     torch.autograd.backward(loss)
     found = {"value": loss.detach()}
     for key, parameter in towers.named_parameters():
@@ -258,6 +268,9 @@ def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
     first, second, mask = (x[part] for x in batch(sum(sizes)))
     group = dist.group.WORLD
     found = {name: measure(name, (first, second, mask), group=group) for name in LOSSES}
+    for name in KERNELS:
+        inputs = first, second, mask
+        found[name] = measure(name, inputs, group=group, dtype=torch.float32)
     found["statistics"] = statistics(first, second, mask, group=group)
     found["scattered"] = scattered(sizes[rank], group=cast(dist.ProcessGroup, group))
     text = second_derivative(cast(dist.ProcessGroup, group))
