@@ -268,7 +268,8 @@ def ranks(
     [
         ({"batches": []}, r"encoders, batches: expected as many .* came 1 and 0; pass one batch"),
         ({"encoders": [], "batches": []}, r"at least 1, came 0 and 0"),
-        ({"chunk": 0}, r"chunk: expected at least 1 row, came 0"),
+        ({"chunk": 0}, r"chunk: expected a whole number of rows, at least 1, came 0; 64"),
+        ({"chunk": 1.5}, r"chunk: expected a whole number of rows, .* came 1.5"),
         (
             {"batches": [torch.tensor(1.0)]},
             r"batches\[0\]: expected tensors with rows, came Tensor",

@@ -33,9 +33,14 @@ def ranks(
     spawn(  # type: ignore[no-untyped-call]
         workers.run, args=(sizes, folder), nprocs=len(sizes)
     )
+    for rank in range(len(sizes)):
+        text = (folder / f"{rank}.second.txt").read_text(encoding="utf-8")
+        assert "differentiate twice" in text
     for rank in range(1, len(sizes)):
-        refusal = (folder / f"{rank}.txt").read_text(encoding="utf-8")
-        assert "group: expected a process group that this process belongs to" in refusal
+        refusals = (folder / f"{rank}.txt").read_text(encoding="utf-8").splitlines()
+        assert len(refusals) == len(workers.LOSSES) + len(workers.UPDATES)
+        expected = ": group: expected a process group that this process belongs to"
+        assert [text for text in refusals if expected not in text] == []
     return sizes, [torch.load(folder / f"{rank}.pt") for rank in range(len(sizes))]
 
 
@@ -54,6 +59,22 @@ def test_every_rank_has_the_value_and_the_step_of_one_process(
             expected = exact[own] if key.startswith("inputs.") else exact
             difference = (rank[name][key] - expected).abs()
             assert difference.numel() == 0 or difference.max() < 1e-12, key
+
+
+@pytest.mark.parametrize("name", workers.KERNELS)
+def test_kernels_take_the_step_of_one_process(
+    ranks: tuple[tuple[int, ...], list[Found]], name: str
+) -> None:
+    sizes, found = ranks
+    alone = name.removesuffix("_triton")
+    truth = workers.measure(alone, workers.batch(sum(sizes)), group=None)
+    start = 0
+    for size, rank in zip(sizes, found, strict=True):
+        own = slice(start, start + size)
+        start += size
+        for key, exact in truth.items():
+            expected = exact[own] if key.startswith("inputs.") else exact
+            torch.testing.assert_close(rank[name][key].double(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_statistics_are_those_of_the_joined_batch(

@@ -37,6 +37,7 @@ def test_promised_names() -> None:
         "SigmoidContrastiveLoss",
         "Sinkhorn",
         "SymmetricInfoNCE",
+        "Targets",
         "__version__",
         "cached_contrastive_step",
         "functional",

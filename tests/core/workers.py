@@ -1,6 +1,8 @@
 """What each process of the distributed tests runs; a module of its own, to be spawned."""
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +22,7 @@ from vilseg_core.distributed import rows_of_ranks
 from vilseg_core.functional import sinkhorn_log_assignment
 from vilseg_core.losses import Centering
 from vilseg_core.ops import Implementation
+from vilseg_core.ops.dispatch import HAS_TRITON
 
 LOSSES = (
     "info_nce",
@@ -54,6 +57,9 @@ LOSSES = (
 
 
 GRID = torch.tensor([[1.0, 0.5, 0.0], [2.0, -1.0, 0.3]])
+
+# In float32, which is what they compute in.
+KERNELS = ("info_nce_triton", "information_masked_triton") if HAS_TRITON else ()
 
 
 class Towers(nn.Module):
@@ -100,6 +106,8 @@ class Towers(nn.Module):
 
 
 def implementation(name: str) -> Implementation:
+    if name.endswith("triton"):
+        return "triton"
     return "chunked" if name.endswith("chunked") else "reference"
 
 
@@ -150,17 +158,21 @@ def batch(size: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def measure(
-    name: str, inputs: tuple[Tensor, ...], *, group: dist.ProcessGroup | None
+    name: str,
+    inputs: tuple[Tensor, ...],
+    *,
+    group: dist.ProcessGroup | None,
+    dtype: torch.dtype = torch.float64,
 ) -> dict[str, Tensor]:
     """Value, gradients of the parameters as a step would see them, gradients of the inputs."""
     torch.manual_seed(0)
-    towers = Towers(name, group=group)
+    towers = Towers(name, group=group).to(dtype)
     # DDP's own averaging, where there is something to average over.
     model: nn.Module = towers
     if group is not None:
         model = DistributedDataParallel(towers, process_group=group, broadcast_buffers=False)
-    first, second = (x.clone().requires_grad_() for x in inputs[:2])
-    loss = model(first, second, inputs[2])
+    first, second = (x.to(dtype, copy=True).requires_grad_() for x in inputs[:2])
+    loss = model(first, second, inputs[2].to(dtype))
     torch.autograd.backward(loss)
     found = {"value": loss.detach()}
     for key, parameter in towers.named_parameters():
@@ -205,13 +217,44 @@ def scattered(count: int, *, group: dist.ProcessGroup) -> dict[str, Tensor]:
     return found
 
 
-def refusal(outsiders: dist.ProcessGroup) -> str:
-    """What a rank outside of a group hears when it asks for the group's loss."""
+def _update(outsiders: dist.ProcessGroup) -> None:
+    Centering(2, group=outsiders).update(torch.eye(2))
+
+
+UPDATES: dict[str, Callable[[dist.ProcessGroup], object]] = {
+    "centring": _update,
+    "sinkhorn": lambda group: sinkhorn_log_assignment(torch.eye(2), temperature=1.0, group=group),
+}
+
+
+def second_derivative(group: dist.ProcessGroup) -> str:
+    """What is said where one is asked for over a group."""
+    image, text = (torch.eye(3).requires_grad_() for _ in range(2))
+    loss = SymmetricInfoNCE(group=group, impl="reference")(image, text)
+    (first,) = torch.autograd.grad(loss, image, create_graph=True)
     try:
-        SymmetricInfoNCE(group=outsiders)(torch.eye(2), torch.eye(2))
-    except ValueError as error:
+        torch.autograd.backward(first.square().sum())
+    except RuntimeError as error:
         return str(error)
-    return ""
+    return "not refused"
+
+
+def refusals(outsiders: dist.ProcessGroup) -> str:
+    """What a rank outside of a group hears when it asks for the group's losses, a line each."""
+    calls: dict[str, Callable[[], object]] = {
+        f"targets of {kind}": partial(update, outsiders) for kind, update in UPDATES.items()
+    }
+    for name in LOSSES:
+        towers = Towers(name, group=outsiders)
+        calls[name] = partial(towers, *batch(4))
+    lines = []
+    for name, call in calls.items():
+        try:
+            call()
+            lines.append(f"{name}: not refused")
+        except ValueError as error:
+            lines.append(f"{name}: {error}")
+    return "\n".join(lines)
 
 
 def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
@@ -225,11 +268,16 @@ def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
     first, second, mask = (x[part] for x in batch(sum(sizes)))
     group = dist.group.WORLD
     found = {name: measure(name, (first, second, mask), group=group) for name in LOSSES}
+    for name in KERNELS:
+        inputs = first, second, mask
+        found[name] = measure(name, inputs, group=group, dtype=torch.float32)
     found["statistics"] = statistics(first, second, mask, group=group)
     found["scattered"] = scattered(sizes[rank], group=cast(dist.ProcessGroup, group))
+    text = second_derivative(cast(dist.ProcessGroup, group))
+    (folder / f"{rank}.second.txt").write_text(text, encoding="utf-8")
     first_alone = dist.new_group([0])
     if rank > 0:
-        text = refusal(cast(dist.ProcessGroup, first_alone))
+        text = refusals(cast(dist.ProcessGroup, first_alone))
         (folder / f"{rank}.txt").write_text(text, encoding="utf-8")
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()

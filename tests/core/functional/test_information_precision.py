@@ -10,10 +10,12 @@ from torch import Tensor
 
 from vilseg_core.functional import mutual_information_loss
 from vilseg_core.ops import Implementation
+from vilseg_core.ops.dispatch import HAS_TRITON
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 SEEDS = range(4)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def plain(logits_a: Tensor, logits_b: Tensor) -> Tensor:
@@ -24,9 +26,11 @@ def plain(logits_a: Tensor, logits_b: Tensor) -> Tensor:
     return -(joint * (joint.log() - marginals)).sum()
 
 
-def problem(seed: int, *, clusters: int, std: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def problem(
+    seed: int, *, clusters: int, std: float, dtype: torch.dtype, images: int = 6
+) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    base, noise = torch.randn(2, 6, clusters, 17, 19, generator=generator)
+    base, noise = torch.randn(2, images, clusters, 17, 19, generator=generator)
     return (std * base).to(dtype), (std * (base + noise / 2)).to(dtype)
 
 
@@ -36,12 +40,12 @@ def loss_and_gradients(loss: Loss, a: Tensor, b: Tensor) -> list[Tensor]:
     return [x.detach().double() for x in (value, *torch.autograd.grad(value, (a, b)))]
 
 
-def error(loss: Loss, *, clusters: int, std: float, dtype: torch.dtype) -> Tensor:
+def error(loss: Loss, **options: Any) -> Tensor:
     """Relative errors of the loss and of both gradients, root mean square over seeds: (3,)."""
     squares = torch.zeros(3, dtype=torch.float64)
     exact = partial(mutual_information_loss, impl="reference")
     for seed in SEEDS:
-        a, b = problem(seed, clusters=clusters, std=std, dtype=dtype)
+        a, b = problem(seed, **options)
         truth = loss_and_gradients(exact, a.double(), b.double())
         found = loss_and_gradients(loss, a, b)
         squares += torch.stack(
@@ -75,3 +79,16 @@ def test_near_uniform_assignments_keep_their_digits(clusters: int, impl: Impleme
     ours = error(partial(mutual_information_loss, impl=impl), **options)
     assert (ours < 4e-5).all(), ours
     assert (ours < 0.02 * error(plain, **options)).all()
+
+
+@pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed")
+def test_on_sharp_assignments_the_moments_of_kernels_are_near_plain_torch() -> None:
+    def kernels(a: Tensor, b: Tensor) -> Tensor:
+        a, b = a.to(DEVICE), b.to(DEVICE)
+        # Statistics are not had from the kernel that makes the loss; the moments are.
+        return mutual_information_loss(a, b, impl="triton", return_statistics=True)[0].cpu()
+
+    options: dict[str, Any] = {"clusters": 25, "std": 10.0, "dtype": torch.float32}
+    ours, theirs = (error(loss, images=1, **options) for loss in (kernels, plain))
+    # 1.3; with the mean over independent clusters taken out of the slopes it was 2.4.
+    assert (ours[1:] < 1.6 * theirs[1:]).all(), (ours, theirs)

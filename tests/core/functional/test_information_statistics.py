@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vilseg_core import MutualInformationLoss
 from vilseg_core.functional import (
     information_statistics,
     joint_matrix,
@@ -63,6 +64,14 @@ def test_one_number_a_joint_in_its_dtype() -> None:
         for value in information_statistics(random_joint(2, 3, 4, 4).to(dtype)):
             assert value.shape == (2, 3)
             assert value.dtype == expected
+
+
+def test_the_module_gives_them_too() -> None:
+    a, b = torch.randn(2, 3, 4, 5, 6)
+    loss, found = MutualInformationLoss(symmetric=True)(a, b, return_statistics=True)
+    truth, exact = mutual_information_loss(a, b, symmetric=True, return_statistics=True)
+    assert torch.equal(loss, truth)
+    assert all(torch.equal(x, y) for x, y in zip(found, exact, strict=True))
 
 
 @pytest.mark.parametrize("impl", ["reference", "chunked"])

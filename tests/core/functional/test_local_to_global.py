@@ -268,6 +268,8 @@ def test_few_views_and_images(v: int, n: int) -> None:
             r"local_logits: .* came torch.complex64",
         ),
         ({"global_logits": torch.ones(3, 4).int()}, r"global_logits: .* came torch.int32"),
+        ({"center": torch.ones(4).int()}, r"center: .* came torch.int32; convert"),
+        ({"center": torch.ones(4, dtype=torch.complex64)}, r"center: .* came torch.complex64"),
         ({"center": torch.ones(5)}, r"center: expected shape \(4,\) or \(1, 4\), came \(5,\)"),
         ({"local_temperature": 0.0}, r"local_temperature: .* came 0.0; set it > 0"),
         ({"global_temperature": math.nan}, r"global_temperature: .* came nan; set it > 0"),

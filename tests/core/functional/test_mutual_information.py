@@ -258,13 +258,33 @@ def test_a_logit_that_is_not_finite_shows_in_the_loss(
 
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)
-def test_a_negative_weight_subtracts_its_pixel(impl: Implementation) -> None:
+def test_a_negative_weight_counts_as_none(impl: Implementation) -> None:
     a, b = logits(0, 4, 3)
-    a[3], b[3] = a[2], b[2]
-    taken = joint_matrix(a, b, mask=torch.tensor([1.0, 1.0, 1.0, -1.0]), impl=impl)
+    taken = joint_matrix(a, b, mask=torch.tensor([1.0, 1.0, -3.0, -1.0]), impl=impl)
     torch.testing.assert_close(taken, joint_matrix(a[:2], b[:2]))
-    nothing = joint_matrix(a, b, mask=torch.tensor([0.0, 0.0, 1.0, -2.0]), impl=impl)
+    nothing = joint_matrix(a, b, mask=torch.tensor([0, 0, -1, -2]), impl=impl)
     torch.testing.assert_close(nothing, torch.full_like(nothing, 1 / 9))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+def test_a_weight_that_is_not_finite_shows_in_the_loss(impl: Implementation, value: float) -> None:
+    a, b = logits(0, 4, 3)
+    assert mutual_information_loss(a, b, mask=torch.tensor([1.0, value, 1, 1]), impl=impl).isnan()
+
+
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+def test_a_logit_of_minus_infinity_is_a_probability_of_zero(impl: Implementation) -> None:
+    a, b = logits(0, 9, 3)
+    a[1, 2] = b[4, 0] = -math.inf
+    low = [x.clamp_min(-1e3).requires_grad_() for x in (a, b)]
+    a, b = a.requires_grad_(), b.requires_grad_()
+    loss, truth = (mutual_information_loss(*x, impl=impl) for x in ((a, b), low))
+    torch.testing.assert_close(loss, truth)
+    for ours, exact in zip(
+        torch.autograd.grad(loss, (a, b)), torch.autograd.grad(truth, low), strict=True
+    ):
+        torch.testing.assert_close(ours, exact)
 
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)

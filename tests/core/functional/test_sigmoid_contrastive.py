@@ -218,6 +218,12 @@ def test_a_feature_that_is_not_finite_shows_in_the_loss(impl: Implementation, va
     ("changes", "message"),
     [
         ({"text": torch.ones(4, 4)}, r"image, text: .* came \(3, 4\) and \(4, 4\); pass one row"),
+        ({"image": torch.ones(3)}, r"image, text: expected two tensors of one shape \(n, d\)"),
+        ({"image": torch.ones(3, 4).int()}, r"image: .* came torch.int32; convert"),
+        ({"text": torch.ones(3, 4, dtype=torch.cfloat)}, r"text: .* came torch.complex64"),
+        ({"text": torch.ones(3, 4, device="meta")}, r"text: .* on 'cpu', like image, came .*meta"),
+        ({"logit_bias": torch.ones((), device="meta")}, r"logit_bias: .* came one on 'meta'; move"),
+        ({"logit_bias": torch.ones((), dtype=torch.int64)}, r"logit_bias: .* came torch.int64"),
         ({"logit_scale": -1.0}, r"logit_scale: expected a finite number >= 0, came -1.0"),
         ({"logit_bias": math.inf}, r"logit_bias: expected a finite number, came inf; -10 is"),
         ({"logit_bias": torch.ones(1)}, r"logit_bias: .* shape \(1,\); reshape it"),

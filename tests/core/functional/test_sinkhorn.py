@@ -1,5 +1,6 @@
 """Sinkhorn in the log domain: balance, agreement with the plain form, no overflow."""
 
+import math
 from typing import Any
 
 import pytest
@@ -99,10 +100,18 @@ def test_few_rows_or_columns(n: int, k: int) -> None:
         ({"logits": torch.ones(3, 4, dtype=torch.complex64)}, r"logits: .* came torch.complex64"),
         ({"logits": torch.ones(3, 4).int()}, r"logits: .* came torch.int32"),
         ({"temperature": 0.0}, r"temperature: .* came 0.0"),
-        ({"iterations": 0}, r"iterations: expected at least 1, came 0; .* log-softmax"),
+        ({"iterations": 0}, r"iterations: expected a positive whole number, came 0; set it >= 1"),
+        ({"iterations": 1.5}, r"iterations: expected a positive whole number, came 1.5"),
     ],
 )
 def test_refusals(changes: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"logits": torch.ones(3, 4), "temperature": 0.1}
     with pytest.raises(ValueError, match=message):
         sinkhorn_log_assignment(**(arguments | changes))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_logit_that_is_not_finite_shows(value: float) -> None:
+    logits = random_logits(0, 4, 3)
+    logits[1, 2] = value
+    assert sinkhorn_log_assignment(logits, temperature=0.1).isnan().any()

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from tests.core.ops.aot import Variant
 
-from vilseg_core.ops.kernel_configs import DEPTH, Launch
+from vilseg_core.ops.kernel_configs_information import DEPTH, Launch
 
 Layout = Literal["first", "last"]
 MODULE = "vilseg_core.ops.triton_information_"

@@ -7,7 +7,7 @@ from tests.core.ops.aot import ARCHITECTURES, Variant, compile_variants
 from tests.core.ops.information_variants import Layout, variant
 
 from vilseg_core.ops.information_launches import FINISH, FINISH_WARPS, NORMALISE, ONE_TILE
-from vilseg_core.ops.kernel_configs import MUTUAL_INFORMATION, Launch, Width
+from vilseg_core.ops.kernel_configs_information import MUTUAL_INFORMATION, Launch, Width
 
 pytest.importorskip("triton")
 

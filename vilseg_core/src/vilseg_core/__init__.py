@@ -15,6 +15,7 @@ from vilseg_core.losses import (
     SigmoidContrastiveLoss,
     Sinkhorn,
     SymmetricInfoNCE,
+    Targets,
 )
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ __all__ = [
     "SigmoidContrastiveLoss",
     "Sinkhorn",
     "SymmetricInfoNCE",
+    "Targets",
     "__version__",
     "cached_contrastive_step",
     "functional",

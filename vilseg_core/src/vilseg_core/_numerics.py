@@ -34,6 +34,12 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name}: expected a positive finite number, came {value!r}; set it > 0.")
 
 
+def check_count(name: str, value: int) -> None:
+    """Refuse what is no whole number from 1 on."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected a positive whole number, came {value!r}; set it >= 1.")
+
+
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Refuse a word that is not among `choices`."""
     if value not in choices:

@@ -68,8 +68,10 @@ def cached_contrastive_step(
             f"encoders, batches: expected as many of the one as of the other and at least 1, came "
             f"{len(encoders)} and {len(batches)}; pass one batch for each encoder."
         )
-    if chunk < 1:
-        raise ValueError(f"chunk: expected at least 1 row, came {chunk}; 64 is a start.")
+    if not isinstance(chunk, int) or chunk < 1:
+        raise ValueError(
+            f"chunk: expected a whole number of rows, at least 1, came {chunk!r}; 64 is a start."
+        )
     towers = [
         _Tower(encoder, batch, chunk=chunk, name=f"batches[{index}]")
         for index, (encoder, batch) in enumerate(zip(encoders, batches, strict=True))

@@ -10,7 +10,8 @@ pass sends nothing: a rank takes its own share of that gradient, times the numbe
 the averaging. Rows that each rank uses in its own way (`share_rows`) have a different part of
 their gradient on every rank; their backward pass sums these parts over the group. Each rank must
 therefore back-propagate the same scalar, and a tensor that needs a gradient must need one on every
-rank, also where it has no rows.
+rank, also where it has no rows. Second derivatives are refused: they would need messages of their
+own.
 
 `group=None` means this process alone; nothing is read from the environment.
 """
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
 
 __all__ = [
@@ -69,11 +71,14 @@ def world_size(group: ProcessGroup | None) -> int:
 
 
 def rows_of_ranks(rows: Tensor, group: ProcessGroup | None) -> RowsOfRanks:
-    """The rows of every rank's (n_r, ...), known on every rank."""
+    """The rows of every rank's (n_r, ...), known on every rank.
+
+    Over a group the host waits for them: the shapes of what is gathered depend on them.
+    """
     ranks = world_size(group)
     if ranks == 1:
         return RowsOfRanks((rows.shape[0],), 0)
-    count = torch.tensor([rows.shape[0]], device=rows.device)
+    count = torch.full((1,), rows.shape[0], dtype=torch.int64, device=rows.device)
     received = [torch.empty_like(count) for _ in range(ranks)]
     dist.all_gather(received, count, group=group)
     return RowsOfRanks(tuple(torch.cat(received).tolist()), dist.get_rank(group))
@@ -141,6 +146,7 @@ class _SumOverGroup(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return grads[0] * ctx.ranks, None
 
@@ -157,6 +163,7 @@ class _LogSumExpOverGroup(torch.autograd.Function):
         return joined
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         values, joined = ctx.saved_tensors
         return grads[0] * (values - joined).exp() * ctx.ranks, None
@@ -169,6 +176,7 @@ class _GatherRows(torch.autograd.Function):
         return _gather(rows, group, ranks)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         return grads[0][ctx.ranks.own] * len(ctx.ranks.counts), None, None
 
@@ -180,6 +188,7 @@ class _ShareRows(torch.autograd.Function):
         return _gather(rows, group, ranks)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         return _sum_to_owners(grads[0], ctx.group, ctx.ranks), None, None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from vilseg_train import data_command
 from vilseg_train.errors import RunEnded
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Learn to segment images with free words from image-caption pairs alone.",
 )
+app.add_typer(data_command.app, name="data")
 
 
 def _text(error: Exception) -> str:

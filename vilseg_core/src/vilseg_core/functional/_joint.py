@@ -89,6 +89,8 @@ def checked_call(
     weights = None
     if mask is not None:
         weights = pixel_weights(mask, logits_a, dim=dim, head=head).to(dtype)
+        if mask.dtype != torch.bool:
+            weights = weights.clamp_min(0.0)
     apart = logits_a.shape[dim] * (1 if head is None else logits_a.shape[head])
     lone = "it pairs each pixel with itself alone, and displacement is not 0"
     chosen = choose_implementation(

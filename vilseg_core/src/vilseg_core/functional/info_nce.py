@@ -149,7 +149,9 @@ def symmetric_info_nce(
         group: processes whose batches are joined, negatives included; None means this process
             alone. Options must be given on all of its ranks or on none.
         impl: `"reference"` forms the n x n scores; `"chunked"` a block of their rows at a time,
-            twice, and has gradients of first order only; `"auto"` is the faster for this n.
+            twice; `"triton"` a tile at a time, on CUDA, without ids, valid, negatives and float64.
+            The last two have gradients of first order only. `"auto"` is the faster of the first
+            two for this n.
         return_statistics: whether `ContrastStatistics` come beside the loss.
 
     Returns:

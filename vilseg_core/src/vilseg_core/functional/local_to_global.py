@@ -72,7 +72,7 @@ def local_to_global_cross_entropy(
         count = (views * len(target) - same) * images
         if group is None:
             return total / max(count, 1)
-        joined = sum_over_group(torch.stack([total, total.new_tensor(float(count))]), group)
+        joined = sum_over_group(torch.stack([total, total.new_full((), count)]), group)
         return joined[0] / joined[1].clamp_min(1)
 
 
@@ -107,6 +107,8 @@ def _check(local_logits: Tensor, global_logits: Tensor, *, center: Tensor | None
             f"global_logits: expected at least 1 prototype, came shape "
             f"{tuple(global_logits.shape)}; the prototypes stand in the last dimension."
         )
+    if center is not None:
+        check_floating("center", center)
     if center is not None and tuple(center.shape) not in ((prototypes,), (1, prototypes)):
         raise ValueError(
             f"center: expected shape ({prototypes},) or (1, {prototypes}), came "

@@ -36,7 +36,8 @@ def joint_matrix(
 
     Rows belong to `logits_a`, columns to `logits_b`. Each pixel is weighted by `mask` once and the
     sum is divided by the sum of the weights; where that is 0 (no pixel) the joint is uniform. A
-    logit that is not finite makes the result not a number, masked or not.
+    logit that is nan or inf makes the result not a number, masked or not; one of -inf is a
+    probability of 0.
 
     Args:
         logits_a: logits with c channels along `channel_dim`.
@@ -44,8 +45,7 @@ def joint_matrix(
         channel_dim: the dimension of the clusters.
         mask: one weight >= 0 a pixel, bool or number: the shape of the logits without the channels
             (and heads), or with them at size 1. Looking for a negative weight would wait for the
-            device, so it is not refused: its pixel is subtracted, and a sum of weights that is
-            not positive counts as no pixel.
+            device, so it is not refused: it counts as 0.
         displacement: largest displacement T, in pixels. A pixel of `logits_a` is paired with every
             one of `logits_b` within T rows and T columns inside the grid, for logits (b, c, h, w)
             with `channel_dim` anywhere (Ji et al. 2019, section 3.3). The pair of x and x + u
@@ -53,8 +53,8 @@ def joint_matrix(
         head_dim: the dimension of several sub-heads that share pixels and mask; None for one head.
         group: processes whose pixels are joined; None means this process alone.
         impl: `"reference"` holds all assignments at once; `"chunked"` a block of pixels at a time,
-            twice, has gradients of first order only, and no displacement; `"auto"` is the faster
-            for this many.
+            twice; `"triton"` none, on CUDA, but not for float64. The last two have gradients of
+            first order only and no displacement. `"auto"` is the faster of the first two.
 
     Returns:
         (c, c), or (heads, c, c) with `head_dim`; sums to 1; float32, or float64 where an input is.
@@ -138,6 +138,23 @@ def mutual_information_loss(
     group: ProcessGroup | None = ...,
     impl: Implementation = ...,
 ) -> tuple[Tensor, InformationStatistics]: ...
+
+
+@overload
+def mutual_information_loss(
+    logits_a: Tensor,
+    logits_b: Tensor,
+    *,
+    channel_dim: int = ...,
+    mask: Tensor | None = ...,
+    entropy_weight: float = ...,
+    symmetric: bool = ...,
+    displacement: int = ...,
+    head_dim: int | None = ...,
+    return_statistics: bool,
+    group: ProcessGroup | None = ...,
+    impl: Implementation = ...,
+) -> Tensor | tuple[Tensor, InformationStatistics]: ...
 
 
 def mutual_information_loss(

@@ -56,7 +56,8 @@ def sigmoid_contrastive_loss(
         group: processes whose batches are joined; None means this process alone. Options must be
             given on all of its ranks or on none.
         impl: `"reference"` forms the n x n scores; `"chunked"` a block of their rows at a time,
-            twice, and has gradients of first order only; `"auto"` is the faster for this n.
+            twice, and has gradients of first order only; `"auto"` is the faster for this n. There
+            is no kernel.
 
     Returns:
         0-d tensor, float32, or float64 where an input is.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vilseg_core._numerics import (
     at_least_float32,
+    check_count,
     check_floating,
     check_positive,
     without_autocast,
@@ -34,7 +35,7 @@ def sinkhorn_log_assignment(
     Args:
         logits: (n, k), or (g, n, k).
         temperature: divides the logits.
-        iterations: number of scalings; 3 is customary.
+        iterations: number of scalings, at least 1; 3 is customary.
         group: processes whose images are balanced together; None means this process alone.
 
     Returns:
@@ -51,11 +52,7 @@ def sinkhorn_log_assignment(
             "pass one row an image."
         )
     check_positive("temperature", temperature)
-    if iterations < 1:
-        raise ValueError(
-            f"iterations: expected at least 1, came {iterations}; for targets without balancing "
-            "use a plain log-softmax."
-        )
+    check_count("iterations", iterations)
     with without_autocast(logits):
         assignment = logits.detach().to(at_least_float32(logits)) / temperature
         for _ in range(iterations):

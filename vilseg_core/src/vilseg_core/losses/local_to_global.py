@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from vilseg_core._numerics import check_choice, check_positive
+from vilseg_core._numerics import check_choice, check_count, check_positive
 from vilseg_core.distributed import ProcessGroup
 from vilseg_core.functional import local_to_global_cross_entropy
 from vilseg_core.losses.targets import Centering, Sinkhorn, Targets, check_momentum
@@ -54,10 +54,10 @@ class LocalToGlobalLoss(nn.Module):
         group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        check_positive("num_prototypes", num_prototypes)
+        check_count("num_prototypes", num_prototypes)
         check_positive("local_temperature", local_temperature)
         check_positive("global_temperature", global_temperature)
-        check_positive("sinkhorn_iterations", sinkhorn_iterations)
+        check_count("sinkhorn_iterations", sinkhorn_iterations)
         check_momentum("center_momentum", center_momentum)
         if isinstance(targets, Targets):
             self.targets = targets

@@ -1,9 +1,11 @@
 """Mutual information of cluster assignments as a loss (Eq. 8)."""
 
+from typing import Literal, overload
+
 from torch import Tensor, nn
 
 from vilseg_core.distributed import ProcessGroup
-from vilseg_core.functional import mutual_information_loss
+from vilseg_core.functional import InformationStatistics, mutual_information_loss
 from vilseg_core.functional._pixels import check_displacement
 from vilseg_core.functional.mutual_information import check_entropy_weight
 from vilseg_core.ops import Implementation, check_implementation
@@ -50,8 +52,38 @@ class MutualInformationLoss(nn.Module):
         self.group = group
         self.impl: Implementation = impl
 
-    def forward(self, logits_a: Tensor, logits_b: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Two tensors of logits of one shape, one weight a pixel -> 0-d loss in nats."""
+    @overload
+    def forward(
+        self,
+        logits_a: Tensor,
+        logits_b: Tensor,
+        mask: Tensor | None = None,
+        *,
+        return_statistics: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self,
+        logits_a: Tensor,
+        logits_b: Tensor,
+        mask: Tensor | None = None,
+        *,
+        return_statistics: Literal[True],
+    ) -> tuple[Tensor, InformationStatistics]: ...
+
+    def forward(
+        self,
+        logits_a: Tensor,
+        logits_b: Tensor,
+        mask: Tensor | None = None,
+        *,
+        return_statistics: bool = False,
+    ) -> Tensor | tuple[Tensor, InformationStatistics]:
+        """Two tensors of logits of one shape, one weight a pixel -> 0-d loss in nats.
+
+        The arguments are those of `functional.mutual_information_loss`.
+        """
         return mutual_information_loss(
             logits_a,
             logits_b,
@@ -61,6 +93,7 @@ class MutualInformationLoss(nn.Module):
             symmetric=self.symmetric,
             displacement=self.displacement,
             head_dim=self.head_dim,
+            return_statistics=return_statistics,
             group=self.group,
             impl=self.impl,
         )

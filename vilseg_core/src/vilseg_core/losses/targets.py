@@ -6,7 +6,7 @@ g = global views, n = images, k = prototypes.
 import torch
 from torch import Tensor, nn
 
-from vilseg_core._numerics import at_least_float32, check_floating, check_positive
+from vilseg_core._numerics import at_least_float32, check_count, check_floating
 from vilseg_core.distributed import ProcessGroup, sum_over_group
 from vilseg_core.functional import sinkhorn_log_assignment
 
@@ -64,7 +64,7 @@ class Centering(Targets):
         self, num_prototypes: int, *, momentum: float = 0.9, group: ProcessGroup | None = None
     ) -> None:
         super().__init__()
-        check_positive("num_prototypes", num_prototypes)
+        check_count("num_prototypes", num_prototypes)
         check_momentum("momentum", momentum)
         self.momentum = momentum
         self.group = group
@@ -135,7 +135,7 @@ class Sinkhorn(Targets):
 
     def __init__(self, *, iterations: int = 3, group: ProcessGroup | None = None) -> None:
         super().__init__()
-        check_positive("iterations", iterations)
+        check_count("iterations", iterations)
         self.iterations = iterations
         self.group = group
 

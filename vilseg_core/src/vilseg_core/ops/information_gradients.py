@@ -5,18 +5,14 @@ from torch import Tensor
 
 from vilseg_core.ops.information_launches import (
     ONE_TILE,
-    ceil,
     common,
     config_of,
     lines_of,
     products_of,
 )
-from vilseg_core.ops.kernel_configs import DEPTH
+from vilseg_core.ops.kernel_configs_information import DEPTH, MATRIX_SCALE, NEGLIGIBLE
+from vilseg_core.ops.launching import blocks, on_device
 from vilseg_core.ops.pixel_geometry import PixelGeometry
-
-MATRIX_SCALE = 16384.0
-"""To fill float16; this and the next as in the kernels."""
-NEGLIGIBLE = 1e-28
 
 
 def launch_backward(
@@ -85,7 +81,7 @@ def backward_into(
             target.copy_(source)
         return
     launch = _backward_one_tile if a.shape[0] <= ONE_TILE else _backward_tiled
-    with torch.cuda.device(a.get_device()):
+    with on_device(a):
         launch(found, a, b, grad, matrix, lines, norms, weights, geometry, products_of(a, b, bits))
 
 
@@ -104,8 +100,8 @@ def _backward_one_tile(
     from vilseg_core.ops.triton_information_kernels import information_backward
 
     clusters, config = a.shape[0], config_of(a, b)
-    blocks = ceil(place.pixels * place.unit, config.backward.block)
-    information_backward[(max(1, min(config.backward.programs, blocks)),)](
+    tiles = blocks(place.pixels * place.unit, config.backward.block)
+    information_backward[(max(1, min(config.backward.programs, tiles)),)](
         a,
         b,
         weights,
@@ -151,8 +147,8 @@ def _backward_tiled(
     tables = [_split(matrix.T, largest, products), _split(matrix, largest, products)]
     values = norms.new_empty(norms.shape[1])
     assert config.values is not None
-    value_blocks, blocks = (
-        max(1, ceil(place.pixels * place.unit, launch.block))
+    value_tiles, tiles = (
+        max(1, blocks(place.pixels * place.unit, launch.block))
         for launch in (config.values, config.backward)
     )
     fixed = {
@@ -167,7 +163,7 @@ def _backward_tiled(
         scalars = (line, mean, largest, values)
         steps = (*place.strides[which], *place.strides[beside])
         sources = (norms[which], norms[beside], *tables[which])
-        pixel_values[(value_blocks,)](
+        pixel_values[(value_tiles,)](
             own,
             other,
             *sources,
@@ -179,7 +175,7 @@ def _backward_tiled(
         )
         if which == 0 and found[2].numel() > 0:
             torch.mul(values.view(found[2].shape) + rest, grad, out=found[2])
-        side_backward[(ceil(clusters, config.channels), blocks)](
+        side_backward[(blocks(clusters, config.channels), tiles)](
             own,
             other,
             weights,

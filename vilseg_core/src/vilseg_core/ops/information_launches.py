@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vilseg_core.ops.kernel_configs import InformationConfig, Launch, information_config
+from vilseg_core.ops.kernel_configs_information import InformationConfig, Launch, information_config
+from vilseg_core.ops.launching import blocks, on_device
 from vilseg_core.ops.pixel_geometry import PixelGeometry
 
 ONE_TILE = 128
@@ -35,9 +36,9 @@ def joint_parts(a: Tensor, b: Tensor, weights: Tensor | None, *, bits: int) -> J
 
     a, b, weights, place = _placed([a, b], weights)
     clusters, config = a.shape[0], config_of(a, b)
-    tiles = ceil(clusters, config.channels)
-    blocks = ceil(place.pixels * place.unit, config.joint.block)
-    count = max(1, min(config.joint.programs // tiles**2, blocks))
+    tiles = blocks(clusters, config.channels)
+    places = blocks(place.pixels * place.unit, config.joint.block)
+    count = max(1, min(config.joint.programs // tiles**2, places))
     numbers = a.new_empty
     parts = JointParts(
         covariances=numbers(count, clusters, clusters, dtype=torch.float32),
@@ -47,7 +48,7 @@ def joint_parts(a: Tensor, b: Tensor, weights: Tensor | None, *, bits: int) -> J
         counter=numbers(1, dtype=torch.int32),
         norms=numbers(2, a[0].numel() if tiles > 1 else 0, 2, dtype=torch.float32),
     )
-    with torch.cuda.device(a.get_device()):
+    with on_device(a):
         if tiles > 1:
             _normalise(a, parts.norms[0], place, 0, config)
             _normalise(b, parts.norms[1], place, 1, config)
@@ -81,12 +82,12 @@ def launch_finish(
 
     count, clusters = parts.means_a.shape
     side, chunk = FINISH[clusters <= ONE_TILE]
-    programs = ceil(clusters, side) ** 2
+    programs = blocks(clusters, side) ** 2
     room = 1 << (programs - 1).bit_length()
     numbers = parts.masses.new_empty
     scratch, loss = numbers(3 * room), numbers(())
     matrix, lines = numbers(clusters, clusters), numbers(2 * clusters + 2)
-    with torch.cuda.device(parts.masses.get_device()):
+    with on_device(parts.masses):
         finish_information[(programs,)](
             *parts[:5],
             scratch,
@@ -112,8 +113,8 @@ def _normalise(
 ) -> None:
     from vilseg_core.ops.triton_information_wide import normalisers
 
-    blocks = max(1, ceil(place.pixels * place.unit, NORMALISE.block))
-    normalisers[(blocks,)](
+    count = max(1, blocks(place.pixels * place.unit, NORMALISE.block))
+    normalisers[(count,)](
         logits,
         norms,
         place.pixels,
@@ -146,6 +147,7 @@ def lines_of(lines: Tensor, clusters: int) -> tuple[Tensor, Tensor, Tensor, Tens
 
 
 def config_of(a: Tensor, b: Tensor) -> InformationConfig:
+    """The row of the table for these logits, by the wider of the two."""
     return information_config(a.shape[0], bytes_each=max(a.element_size(), b.element_size()))
 
 
@@ -159,6 +161,7 @@ def products_of(a: Tensor, b: Tensor, bits: int) -> int:
 
 
 def common(place: PixelGeometry, launch: Launch) -> dict[str, Any]:
+    """What every kernel over tiles of pixels is compiled for."""
     return {
         "BLOCK": launch.block,
         "STAGES": launch.stages,
@@ -169,7 +172,3 @@ def common(place: PixelGeometry, launch: Launch) -> dict[str, Any]:
         # Triton is about to turn its default round; the error bounds hold with either.
         "enable_fp_fusion": True,
     }
-
-
-def ceil(size: int, step: int) -> int:
-    return -(-size // step)

@@ -12,14 +12,9 @@ import torch
 from torch import Tensor
 
 from vilseg_core.ops.kernel_configs_contrast import merge_of
+from vilseg_core.ops.launching import blocks, on_device
 from vilseg_core.ops.triton_contrast_gradient import gradients
-from vilseg_core.ops.triton_contrast_scores import (
-    Scores,
-    blocks,
-    inverse_norms,
-    on_device,
-    score_parts,
-)
+from vilseg_core.ops.triton_contrast_scores import Scores, inverse_norms, score_parts
 
 TINY = torch.finfo(torch.float32).tiny
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from vilseg_core._numerics import without_autocast
 from vilseg_core.ops.kernel_configs_contrast import GROUP, ROWS, SLOTS
-from vilseg_core.ops.triton_contrast_scores import HALF, Scores, blocks, on_device
+from vilseg_core.ops.launching import blocks, on_device
+from vilseg_core.ops.triton_contrast_scores import HALF, Scores
 
 BLOCK_BYTES = 1 << 26
 BLOCK_COLUMNS = 8192

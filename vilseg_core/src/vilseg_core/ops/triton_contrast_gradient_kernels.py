@@ -4,9 +4,6 @@ Names and shapes as in `triton_contrast_kernels`. Between the two kernels stand 
 the weights with the towers' rows.
 """
 
-# Triton's language is not typed: what a kernel's arguments are is told by its launcher.
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
-
 import triton
 import triton.language as tl
 

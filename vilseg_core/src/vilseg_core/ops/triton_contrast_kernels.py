@@ -6,9 +6,6 @@ after them of the c columns. Rows beyond the last are read as the last and maske
 so that no load of the inner loop needs a mask for them.
 """
 
-# Triton's language is not typed: what a kernel's arguments are is told by its launcher.
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
-
 import triton
 import triton.language as tl
 

@@ -3,7 +3,6 @@
 r = images, c = columns of scores (texts), d = embedding dimension.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from vilseg_core.ops.dispatch import INTERPRETED
 from vilseg_core.ops.kernel_configs_contrast import PROGRAMS, ROWS, Operands, Tile, tile_of
+from vilseg_core.ops.launching import blocks
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -153,13 +153,3 @@ def score_parts(scores: Scores, inverse: Tensor, *, by_column: bool, best: bool)
         **scores.options(tile),
     )
     return parts
-
-
-def blocks(count: int, size: int) -> int:
-    """Blocks of `size` that hold `count`."""
-    return -(-count // size)
-
-
-def on_device(tensor: Tensor) -> AbstractContextManager[object]:
-    """Context in which kernels are launched where `tensor` is."""
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()

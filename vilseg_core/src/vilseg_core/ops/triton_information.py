@@ -119,11 +119,12 @@ def _moments_backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | N
     moments, norms, a, b, weights = ctx.saved_tensors
     if grad is None:
         return None, None, None, None
-    # As in the chunked path: [p; 1]^T grad [q; 1] = p^T bilinear q + rest, put together in float64.
+    # As in the chunked path: [p; 1]^T grad [q; 1] = p^T bilinear q + rest, put together in float64,
+    # and the mean over pixels taken out of the slopes.
     bilinear = grad[:-1, :-1] + grad[:-1, -1:] + grad[-1:, :-1]
     mass = torch.where(moments[-1, -1] > 0, moments[-1, -1], 1.0)
     rows, columns = moments[:-1, -1] / mass, moments[-1, :-1] / mass
-    mean = rows @ bilinear @ columns
+    mean = (moments[:-1, :-1] * bilinear).sum() / mass
     matrix = bilinear - mean
     rest = (grad[-1, -1] + mean).reshape(1)
     lines = torch.cat([rows, columns, rest, matrix.abs().amax().reshape(1)]).float()

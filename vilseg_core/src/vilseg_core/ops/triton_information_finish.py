@@ -43,9 +43,10 @@ def _means(means_a, means_b, masses, parts, rows, columns, C: tl.constexpr, PART
         at, mask = part[:, None] * C + columns[None, :], there[:, None] & (columns < C)[None, :]
         q += tl.sum(tl.load(means_b + at, mask=mask, other=0.0) * share[:, None], 0)
         mass += tl.sum(share, 0)
-    some, divisor = mass > 0.0, tl.maximum(mass, SMALLEST)
-    p = tl.where(rows < C, tl.where(some, p / divisor, 1.0 / C), 0.0)
-    return p, tl.where(columns < C, tl.where(some, q / divisor, 1.0 / C), 0.0), mass
+    # A mass that is not a number is not an empty one, and shows.
+    none, divisor = mass <= 0.0, tl.maximum(mass, SMALLEST)
+    p = tl.where(rows < C, tl.where(none, 1.0 / C, p / divisor), 0.0)
+    return p, tl.where(columns < C, tl.where(none, 1.0 / C, q / divisor), 0.0), mass
 
 
 @triton.jit
@@ -120,7 +121,7 @@ def finish_information(
         tl.store(mean_a + rows, p, mask=valid_rows)
     if number // blocks == 0:
         tl.store(mean_b + columns, q, mask=valid_columns)
-    divisor = tl.where(mass > 0.0, mass, 1.0)
+    divisor = tl.where(mass <= 0.0, 1.0, mass)
     excess = _covariance(
         covariances, means_a, means_b, masses, parts, rows, columns, p, q, C, PARTS
     )
@@ -145,7 +146,7 @@ def finish_information(
     uniform = tl.log(1.0 * C)
     gradient = log - tl.where(excess < EMPTY, 1.0, 0.0)
     gradient -= (entropy_weight - 1.0) * ((log_p + uniform)[:, None] + (log_q + uniform)[None, :])
-    gradient = tl.where(mass > 0.0, -gradient / divisor, 0.0)
+    gradient = tl.where(mass <= 0.0, 0.0, -gradient / divisor)
     valid = valid_rows[:, None] & valid_columns[None, :]
     gradient = tl.where(valid, gradient, 0.0)
     tl.store(matrix + rows[:, None] * C + columns[None, :], gradient, mask=valid)
@@ -162,5 +163,5 @@ def finish_information(
         largest = tl.max(tl.load(scratch + 2 * PROGRAMS + program, mask=there, other=0.0), 0)
         tl.store(loss, -information - (entropy_weight - 1.0) * entropies)
         rest = information + (entropy_weight - 1.0) * (entropies - 2.0 * uniform)
-        tl.store(scalars, tl.where(mass > 0.0, rest / divisor, 0.0))
+        tl.store(scalars, tl.where(mass <= 0.0, 0.0, rest / divisor))
         tl.store(scalars + 1, largest)

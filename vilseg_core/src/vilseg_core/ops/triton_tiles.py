@@ -7,13 +7,14 @@ the dimension that is contiguous, so channel-first and channel-last logits are r
 import triton
 import triton.language as tl
 
+from vilseg_core.ops import kernel_configs_information
+
 # A centred probability lies in (-1, 1); times this it fills float16, whose 11 bits are TF32's, and
 # keeps all of them down to 2e-9.
 CENTRED_SCALE = tl.constexpr(32768.0)
-MATRIX_SCALE = tl.constexpr(16384.0)
+MATRIX_SCALE = tl.constexpr(kernel_configs_information.MATRIX_SCALE)
 SMALLEST = tl.constexpr(1.1754943508222875e-38)
-# A matrix whose entries are all below this counts as 0; its inverse times the scale is finite.
-NEGLIGIBLE = tl.constexpr(1e-28)
+NEGLIGIBLE = tl.constexpr(kernel_configs_information.NEGLIGIBLE)
 
 
 @triton.jit

@@ -111,6 +111,11 @@ def _parquet(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
 _READERS = {".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet}
 
 
+def read_rows(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
+    """The rows of a table; ValueError where a column of `wanted` lacks."""
+    return _READERS.get(table.suffix.lower(), _delimited)(table, wanted=wanted)
+
+
 class TableCaptions:
     """The images named in a table, each with the captions of all its rows.
 
@@ -144,10 +149,9 @@ class TableCaptions:
         self.name = path.stem
         self.image_size = image_size
         self.broken: list[Broken] = []
-        read = _READERS.get(path.suffix.lower(), _delimited)
         spoken: dict[str, list[str]] = {}
         rows = 0
-        for number, row in read(path, wanted=(image_column, caption_column)):
+        for number, row in read_rows(path, wanted=(image_column, caption_column)):
             rows += 1
             if isinstance(row, str):
                 self.broken.append(Broken(f"{path.name} line {number}", row))

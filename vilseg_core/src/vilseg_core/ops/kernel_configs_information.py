@@ -52,6 +52,12 @@ MUTUAL_INFORMATION: dict[tuple[int, Width], InformationConfig] = {
 }
 """By the clusters that a row serves at most; the last row serves all beyond, in tiles of 128."""
 
+MATRIX_SCALE = 16384.0
+"""What the largest entry of a matrix is scaled to, to fill float16 with room for rounding."""
+
+NEGLIGIBLE = 1e-28
+"""A matrix whose entries are all below this counts as 0; its inverse times the scale is finite."""
+
 DEPTH = 32
 """Clusters that one step of a product takes where the joint is tiled."""
 
