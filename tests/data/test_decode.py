@@ -122,7 +122,9 @@ def test_resize_square_leaves_what_fits() -> None:
 
 @pytest.mark.parametrize("image", [torch.zeros(3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8)])
 def test_resize_square_refuses_what_is_no_image(image: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match=r"image must be uint8 of shape \(3, h, w\), got .* 4\);"):
+    with pytest.raises(
+        ValueError, match=r"image: expected uint8 of shape \(3, h, w\), came .* 4\);"
+    ):
         resize_square(image, size=4)
 
 
@@ -131,7 +133,7 @@ def test_paths_and_names(tmp_path: Path) -> None:
     smooth().save(path)
     assert decode_image(path).shape == (3, 120, 160)
     assert torch.equal(decode_image(str(path)), decode_image(path))
-    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="size: expected at least 1, came 0"):
         decode_image(path, size=0)
     path.write_bytes(b"not an image")
     with pytest.raises(BrokenSampleError, match=r"photo\.png: not an image") as caught:

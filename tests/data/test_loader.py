@@ -111,7 +111,8 @@ def test_samples_missing_in_the_listing_are_named_first() -> None:
 def test_too_many_unreadable_samples_stop_the_run(cache: bool) -> None:
     loader = loader_of(ListSource(20, unreadable=range(0, 20, 4)), cache=cache, max_broken=0.15)
     message = (
-        r"max_broken allows 15\.00% .*, got 4 or more of 20 in list, first image-\d+: cut short"
+        r"max_broken: expected at most 15\.00% .*, "
+        r"came 4 or more of 20 in list, first image-\d+: cut short"
     )
     with pytest.raises(ValueError, match=message):
         deque((loader.next_batch() for _ in range(5)), maxlen=0)
@@ -119,7 +120,7 @@ def test_too_many_unreadable_samples_stop_the_run(cache: bool) -> None:
 
 
 def test_too_many_missing_samples_are_refused_at_once() -> None:
-    with pytest.raises(ValueError, match=r"got 2 or more of 12 .* gone-0: no such file"):
+    with pytest.raises(ValueError, match=r"came 2 or more of 12 .* gone-0: no such file"):
         loader_of(ListSource(10, missing=2), max_broken=0.1)
 
 
@@ -229,12 +230,15 @@ def test_the_world_cached_is_the_world_read_one_by_one(image_size: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 11}, "batch_size must not exceed the readable samples, got 11 for 10"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"image_size": 0}, "image_size must be at least 1"),
-        ({"seed": -1}, "seed must be at least 0"),
-        ({"threads": 0}, "threads must be at least 1"),
-        ({"max_broken": 1.5}, r"max_broken must be a share in \[0, 1\], got 1.5; 0.01 is"),
+        (
+            {"batch_size": 11},
+            "batch_size: expected no more than the readable samples, came 11 for 10",
+        ),
+        ({"batch_size": 0}, "batch_size: expected at least 1, came 0"),
+        ({"image_size": 0}, "image_size: expected at least 1"),
+        ({"seed": -1}, "seed: expected at least 0"),
+        ({"threads": 0}, "threads: expected at least 1"),
+        ({"max_broken": 1.5}, r"max_broken: expected a share in \[0, 1\], came 1.5; 0.01 is"),
     ],
 )
 def test_bad_arguments(options: dict[str, object], message: str) -> None:
@@ -244,14 +248,14 @@ def test_bad_arguments(options: dict[str, object], message: str) -> None:
 
 def test_a_sample_without_a_caption_is_named() -> None:
     loader = loader_of(ListSource(4, captions=0))
-    with pytest.raises(ValueError, match=r"got none for image-\d of list; list such samples"):
+    with pytest.raises(ValueError, match=r"came none for image-\d of list; list such samples"):
         loader.next_batch()
 
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_a_batch_larger_than_what_is_readable(cache: bool) -> None:
     loader = loader_of(ListSource(10, unreadable=[2, 5]), batch_size=9, cache=cache)
-    with pytest.raises(ValueError, match=r"got 9 for 8 of list; lower batch_size"):
+    with pytest.raises(ValueError, match=r"came 9 for 8 of list; lower batch_size"):
         loader.next_batch()
     loader.close()
 
@@ -259,11 +263,11 @@ def test_a_batch_larger_than_what_is_readable(cache: bool) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": 5}, "state must be of the same seed, got 5 where this loader has 0"),
-        ({"samples": 9}, "state must be of the same samples, got 9"),
-        ({"offset": 11}, "state must be a position in an epoch of 10 samples"),
-        ({"epoch": -1}, "state must be a position in an epoch"),
-        ({"step": 1}, "state must have the keys"),
+        ({"seed": 5}, "state: expected seed 0 as in this loader, came 5"),
+        ({"samples": 9}, "state: expected samples 10 as in this loader, came 9"),
+        ({"offset": 11}, "state: expected a position in an epoch of 10 samples"),
+        ({"epoch": -1}, "state: expected a position in an epoch"),
+        ({"step": 1}, "state: expected the keys"),
     ],
 )
 def test_a_state_of_another_loader_is_refused(change: dict[str, int], message: str) -> None:

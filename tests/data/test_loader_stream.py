@@ -1,6 +1,7 @@
 """Batches of a stream: like those of a listed source, with a position inside a shard."""
 
 from collections import Counter, deque
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -104,13 +105,36 @@ def test_too_many_broken_images_stop_the_run(shards: Path) -> None:
     loader.close()
 
 
-def test_a_damaged_shard_weighs_as_a_shard(shards: Path, tmp_path: Path) -> None:
-    (tmp_path / "cut.tar").write_bytes((shards / "00004.tar").read_bytes()[:-9000])
-    (tmp_path / "whole.tar").write_bytes((shards / "00004.tar").read_bytes())
-    loader = loader_of(tmp_path, batch_size=2, max_broken=0.4)
-    with pytest.raises(ValueError, match=r"40\.00% of the shards .*, came 1 of 2 in cut\.tar and"):
-        deque((loader.next_batch() for _ in range(5)), maxlen=0)
+@pytest.mark.parametrize(
+    ("damaged", "whole", "max_broken", "message"),
+    [
+        (1, 9, 0.01, None),
+        (1, 0, 0.01, None),
+        (2, 2, 0.5, None),
+        (2, 8, 0.01, r"1\.00% of the shards .*, came 2 of 10 in cut0\.tar and 9 more, first cut"),
+        (3, 1, 0.5, r"50\.00% of the shards .*, came 3 of 4"),
+        (1, 9, 0.0, r"0\.00% of the shards .*, came 1 of 10"),
+    ],
+)
+def test_damaged_shards_weigh_as_shards_rounded_up(
+    shards: Path, tmp_path: Path, damaged: int, whole: int, max_broken: float, message: str | None
+) -> None:
+    data = (shards / "00004.tar").read_bytes()
+    for number in range(damaged):
+        # Two faults in one shard, which counts once: a block of noise and no end mark.
+        spoilt = b"?" * 512 + data[: len(data.rstrip(b"\0")) // 512 * 512 + 512]
+        (tmp_path / f"cut{number}.tar").write_bytes(spoilt)
+    for number in range(whole):
+        (tmp_path / f"whole{number}.tar").write_bytes(data)
+    loader = loader_of(tmp_path, batch_size=2, max_broken=max_broken)
+    expected = nullcontext() if message is None else pytest.raises(ValueError, match=message)
+    with expected:
+        while loader.epoch < 2:
+            loader.next_batch()
     loader.close()
+    if message is None:
+        assert loader.stream.damaged_shards == damaged
+        assert len(loader.broken) == 2 * damaged
 
 
 def test_a_batch_larger_than_an_epoch(shards: Path) -> None:

@@ -219,21 +219,21 @@ def test_a_tokenizer_without_start_and_end_is_refused() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match=r"texts: expected a sequence of strings.*pass \[text\]"):
         TRAINED("a dog")
-    with pytest.raises(ValueError, match=r"texts\[1\]: expected a string, got int"):
+    with pytest.raises(ValueError, match=r"texts\[1\]: expected a string, came int"):
         TRAINED(["a", 3])  # type: ignore[list-item]
     with pytest.raises(ValueError, match=r"ids: 345 is not in the vocabulary of 345; these ids"):
         TRAINED.decode([345])
     with pytest.raises(ValueError, match="ids: -1 is not in the vocabulary"):
         TRAINED.decode([-1])
-    with pytest.raises(ValueError, match=r"captions: expected strings, got one string"):
+    with pytest.raises(ValueError, match=r"captions: expected strings, came one string"):
         Tokenizer.train("a dog")
-    with pytest.raises(ValueError, match=r"captions\[1\]: expected a string, got NoneType"):
+    with pytest.raises(ValueError, match=r"captions\[1\]: expected a string, came NoneType"):
         Tokenizer.train(["a", None])  # type: ignore[list-item]
     with pytest.raises(ValueError, match=r"captions: expected at least one that is not blank"):
         Tokenizer.train([" ", ""])
-    with pytest.raises(ValueError, match=r"vocab_size: expected at least 259 .* got 100"):
+    with pytest.raises(ValueError, match=r"vocab_size: expected at least 259 .* came 100"):
         Tokenizer.train(CAPTIONS, vocab_size=100)
-    with pytest.raises(ValueError, match=r"context_length: expected at least 3 .* got 2"):
+    with pytest.raises(ValueError, match=r"context_length: expected at least 3 .* came 2"):
         Tokenizer.train(CAPTIONS, context_length=2)
 
 
@@ -258,8 +258,11 @@ def test_the_configuration_of_clip(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "clip"}, r'path: kind="clip" needs CLIP\'s bpe_simple_vocab_16e6'),
-        ({"kind": "clip", "path": "x", "vocab_size": 500}, "49408 tokens, got 500; leave it out"),
+        ({"kind": "clip"}, "path: expected CLIP's bpe_simple_vocab_16e6"),
+        (
+            {"kind": "clip", "path": "x", "vocab_size": 500},
+            "expected the 49408 tokens of CLIP's vocabulary, came 500; leave it out",
+        ),
         ({"vocab_size": 10}, "greater than or equal to 259"),
         ({"vocabulary": 10}, "Extra inputs are not permitted"),
     ],

@@ -71,7 +71,7 @@ def test_resume_needs_no_preset(tmp_path: Path) -> None:
         (["--set", "optim.lrr=1"], ["unknown key optim.lrr; did you mean optim.lr?"]),
         (["--set", "optim.lr=fast"], ["optim.lr: expected a valid number", "came 'fast'"]),
         (["--set", "seed"], ["--set expects key=value"]),
-        (["flickr8k"], ["data: kind 'archive' needs root"]),
+        (["flickr8k"], ["data: root: expected a folder for kind 'archive'"]),
         (["flickr8k", "--set", "data.root=none"], ["none"]),
         (["flickr8k", "--set", "data.root=."], ["train.captions.json"]),
         (["--resume"], ["--resume: cannot go on in", "no checkpoint"]),
@@ -118,7 +118,9 @@ def test_captions_without_images_are_counted_and_listed(tmp_path: Path) -> None:
 def test_bad_evaluation_input_is_one_line(own_run: Path, tmp_path: Path) -> None:
     _refused(_vilseg("eval", tmp_path, "--data", "world"), "is not a run")
     _refused(_vilseg("eval", own_run, "--data", "mars"), "mars", "voc")
-    _refused(_vilseg("eval", own_run, "--data", "voc"), "root must be given")
+    _refused(
+        _vilseg("eval", own_run, "--data", "voc"), "root: expected a folder for 'voc', came none"
+    )
     _refused(_vilseg("eval", own_run, "--data", "voc", "--root", tmp_path / "none"), "is no folder")
     _refused(_vilseg("eval", own_run, "--data", "world", "--templates", "a dog"), "templates")
     _refused(

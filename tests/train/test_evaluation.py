@@ -124,7 +124,7 @@ def test_real_photos_are_scored(shared_data: Path, own_run: Path) -> None:
 def test_what_cannot_be_evaluated_is_refused(own_run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--segmenter: expected one of vilseg, patch, predictions"):
         evaluate_folder(own_run, data="world", segmenter="other", console=quiet())
-    with pytest.raises(ValueError, match=r"name must be one of .*got 'mars'"):
+    with pytest.raises(ValueError, match=r"name: expected one of .*came 'mars'"):
         evaluate_folder(own_run, data="mars", console=quiet())
     with pytest.raises(CheckpointError, match="is not a run: it has no folder checkpoints"):
         evaluate_folder(tmp_path, data="world", console=quiet())

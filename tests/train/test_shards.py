@@ -1,14 +1,16 @@
 """Training on tar shards, listed or streamed: stopped and resumed is never having stopped."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from tests.data.captions.shard_files import write_shards
-from tests.train.conftest import quiet, tiny_config
+from tests.train.conftest import quiet, said, tiny_config
 
 from vilseg_train import RunConfig, Trainer
 from vilseg_train.checkpoint import newest_checkpoint
+from vilseg_train.folder import list_broken
 
 RUNS = ("whole", "stopped")
 
@@ -51,3 +53,20 @@ def test_a_run_on_shards_resumes_inside_a_shard(
     assert first.facts == second.facts
     assert ("shuffle" in first.facts["loader"]) == stream
     assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
+
+
+def test_broken_shards_of_a_stream_are_listed_as_they_are_met(tmp_path: Path) -> None:
+    shards = write_shards(tmp_path / "shards", [6, 6, 6])
+    cut = (shards / "00001.tar").read_bytes().rstrip(b"\0")
+    (shards / "00001.tar").write_bytes(cut)
+    config = config_of(shards, "data.stream=true", "train.steps=6", "train.checkpoint_every=2")
+    console, out = quiet(), tmp_path / "run"
+    Trainer(config, out=out, console=console).fit()
+    assert said(console).count("skipped 1 so far") == 1
+    (listed,) = (out / "broken.jsonl").read_text().splitlines()
+    assert json.loads(listed)["key"] == "00001.tar"
+
+    # As after resuming: what the file has is kept, and named once.
+    list_broken(out, [("b", "gone"), ("b", "gone")], total=None, console=console)
+    assert "skipped 2 so far" in said(console)
+    assert len((out / "broken.jsonl").read_text().splitlines()) == 2

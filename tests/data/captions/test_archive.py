@@ -91,36 +91,36 @@ def test_a_single_zip_named_for_the_split(tmp_path: Path) -> None:
 
 
 def test_a_root_that_is_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"root must be a folder of zips .* which is no folder"):
+    with pytest.raises(ValueError, match=r"root: expected a folder of zips .* which is no folder"):
         ArchiveCaptions(tmp_path / "absent")
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"root must hold train\.captions\.json, .* holds no "):
+    with pytest.raises(ValueError, match=r"root: expected train\.captions\.json, .* came no "):
         ArchiveCaptions(tmp_path)
 
 
 def test_an_unknown_split_lists_those_there_are(tmp_path: Path) -> None:
     write_archive(tmp_path, zips=[], captions={}, split="dev")
-    with pytest.raises(ValueError, match=r"holds \['dev\.captions\.json'\]"):
+    with pytest.raises(ValueError, match=r"came \['dev\.captions\.json'\]"):
         ArchiveCaptions(tmp_path, split="val")
 
 
 def test_no_zip(tmp_path: Path) -> None:
     write_archive(tmp_path, zips=[], captions={"a.png": ["x"]})
-    with pytest.raises(ValueError, match=r"root must hold train\.zip or train-\*\.zip, got none"):
+    with pytest.raises(ValueError, match=r"root: expected train\.zip or train-\*\.zip, came none"):
         ArchiveCaptions(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "must be JSON, got Expecting"),
-        ("[1]", "must be a JSON object .* got list of length 1"),
-        ("{}", "with at least one image, got dict of length 0"),
-        ("3", "got int of length 0; write it in this form"),
-        ("[" * 100_000, "must be JSON, got maximum recursion depth"),
-        ('{"a.png": ' + "1" * 5000 + "}", "must be JSON, got Exceeds the limit"),
+        ("{", "expected JSON, came Expecting"),
+        ("[1]", "expected a JSON object .* came list of length 1"),
+        ("{}", "with at least one image, came dict of length 0"),
+        ("3", "came int of length 0; write it in this form"),
+        ("[" * 100_000, "expected JSON, came maximum recursion depth"),
+        ('{"a.png": ' + "1" * 5000 + "}", "expected JSON, came Exceeds the limit"),
     ],
 )
 def test_a_captions_file_that_is_none(tmp_path: Path, text: str, message: str) -> None:
@@ -165,7 +165,9 @@ def test_a_zip_cut_short_is_refused(tmp_path_factory: pytest.TempPathFactory, sh
     path = root / "train-00.zip"
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(ValueError, match=r"train-00\.zip must be a readable zip, .*fetch it again"):
+    with pytest.raises(
+        ValueError, match=r"train-00\.zip: expected a readable zip, .*fetch it again"
+    ):
         ArchiveCaptions(root)
 
 

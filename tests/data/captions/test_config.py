@@ -56,7 +56,7 @@ def test_table(tmp_path: Path) -> None:
     source = build_captions(config)
     assert isinstance(source, TableCaptions)
     assert source[0].image.shape == (3, 64, 64)
-    with pytest.raises(ValueError, match="a table has no splits, got 'dev'"):
+    with pytest.raises(ValueError, match="split: expected none for kind 'table', came 'dev'"):
         build_captions(config, split="dev")
 
 
@@ -89,7 +89,7 @@ def test_a_stream_is_its_head_and_a_loader(tmp_path: Path) -> None:
     assert isinstance(
         build_loader(config, listed, tokenizer=tokens, batch_size=3, seed=1), CaptionLoader
     )
-    with pytest.raises(ValueError, match="world_size must be 1 for 00000"):
+    with pytest.raises(ValueError, match="world_size: expected 1 for 00000"):
         build_loader(config, listed, tokenizer=tokens, batch_size=3, seed=1, world_size=2)
 
 
@@ -131,26 +131,35 @@ def test_a_mix(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "archive"}, "kind 'archive' needs root, got none; set root to the folder"),
-        ({"kind": "archive", "root": "x", "table": "t.csv"}, "kind 'archive' reads no table"),
-        ({"kind": "table"}, "kind 'table' needs table"),
-        ({"kind": "table", "table": "t", "validation_split": "v"}, "a table has no splits"),
-        ({"root": "x"}, "kind 'world' reads no files"),
-        ({"validation_split": "train"}, "validation_split must differ from split"),
+        (
+            {"kind": "archive"},
+            "root: expected a folder for kind 'archive', came none; set root to the folder",
+        ),
+        (
+            {"kind": "archive", "root": "x", "table": "t.csv"},
+            "table: expected none for kind 'archive'",
+        ),
+        ({"kind": "table"}, "table: expected a file for kind 'table', came none"),
+        (
+            {"kind": "table", "table": "t", "validation_split": "v"},
+            "validation_split: expected none for kind 'table'",
+        ),
+        ({"root": "x"}, "root, table: expected none for kind 'world'"),
+        ({"validation_split": "train"}, "validation_split: expected another split than split"),
         ({"image_size": 8}, "greater than or equal to 32"),
         ({"max_broken": 2}, "less than or equal to 1"),
         ({"kind": "zip"}, "'world', 'archive', 'table', 'shards' or 'mix'"),
-        ({"kind": "shards"}, "kind 'shards' and shards belong together"),
-        ({"shards": "a.tar"}, "kind 'shards' and shards belong together"),
+        ({"kind": "shards"}, "shards: expected tars .* came none for 'shards'"),
+        ({"shards": "a.tar"}, "shards: .* came a.tar for 'world'; set kind"),
         ({"kind": "shards", "shards": "a.tar", "validation_split": "v"}, "has no splits"),
-        ({"stream": True}, "only shards can be streamed, got kind 'world'"),
-        ({"kind": "shards", "shards": "a.tar", "weights": [2]}, "got 1 for 0; name as many"),
+        ({"stream": True}, "stream: expected false for kind 'world', came true"),
+        ({"kind": "shards", "shards": "a.tar", "weights": [2]}, "came 1 for 0; name as many"),
         (
             {"kind": "shards", "shards": ["a", "b"], "stream": True, "weights": [2]},
-            "got 1 for 2; name as many",
+            "came 1 for 2; name as many",
         ),
-        ({"kind": "mix"}, "kind 'mix' and sources belong together"),
-        ({"kind": "mix", "sources": [{}], "weights": [1, 2]}, "got 2 for 1; name as many"),
+        ({"kind": "mix"}, "sources: expected some .* came 0 for 'mix'"),
+        ({"kind": "mix", "sources": [{}], "weights": [1, 2]}, "came 2 for 1; name as many"),
         ({"kind": "mix", "sources": [{"kind": "mix", "sources": [{}]}]}, "or another mix"),
         ({"colour": 1}, "Extra inputs are not permitted"),
     ],

@@ -153,6 +153,12 @@ def test_patterns(tmp_path: Path) -> None:
         ("{}/a.tar", r"came 1 of 1 that do not exist, first .*/a\.tar"),
         ("{0}::{0}", r"shards: expected every shard once, came .*00000\.tar 2 times"),
         ([], "shards: expected at least one shard, came none"),
+        ("{}/" + "x" * 300, "came 1 of 1 that do not exist"),
+        (
+            "{}/{{0",
+            r"expected a pattern such as \{00000\.\.00009\}\.tar, came .*; correct the braces",
+        ),
+        ("", r"came 1 of 1 that do not exist, first  \("),
     ],
 )
 def test_what_is_not_there(tmp_path: Path, pattern: str | list[str], message: str) -> None:

@@ -35,7 +35,7 @@ def test_a_pipe_that_fails_is_tried_again_and_named(shards: Path, tmp_path: Path
     assert got == {0, 1, 2, 3, 4}
     assert log.read_text().count("x") == 4
     (broken,) = stream.broken
-    assert broken.key == command
+    assert broken.key == "00002.tar"
     assert broken.reason == "not readable from sample 1 on, 4 tries: its program gave exit 3"
     assert stream.damaged_shards == 1
 
@@ -89,8 +89,11 @@ def test_http_that_fails_is_counted_and_named(server: tuple[str, list[str]]) -> 
     assert sorted(int(sample.key[-5:]) for sample in stream) == [0, 1, 2, 3]
     assert asked.count("gone.tar") == 2
     (broken,) = stream.broken
-    assert (broken.key, stream.damaged_shards) == (f"{url}/gone.tar", 1)
-    assert broken.reason == "not readable from sample 0 on, 2 tries: its program gave exit 22"
+    assert (broken.key, stream.damaged_shards) == ("gone.tar", 1)
+    assert broken.reason == (
+        "not readable from sample 0 on, 2 tries: its program gave exit 22 "
+        "(curl: refused, or no such file)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,9 @@ def test_a_caption_that_falls_apart_is_listed_not_cut(images: Path, name: str, m
 
 def test_a_quotation_mark_that_takes_in_rows_is_refused(images: Path) -> None:
     table = write(images / "t.tsv", 'image\tcaption\na.png\t"run" he says\nb.png\t"a dog\n' + TSV)
-    with pytest.raises(ValueError, match=r"t\.tsv must close every quotation mark .* double it"):
+    with pytest.raises(
+        ValueError, match=r"t\.tsv: expected every quotation mark .* closed, came .* double it"
+    ):
         TableCaptions(table)
 
 
@@ -143,7 +145,7 @@ def test_an_unreadable_image_is_named(images: Path) -> None:
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
 def test_a_missing_column_names_the_nearest(images: Path, name: str) -> None:
     text = "image,captoin\na.png,x\n" if name == "t.csv" else '{"image": "a.png", "captoin": "x"}'
-    message = r"must have a column 'caption', got \['image', 'captoin'\]; the nearest is 'captoin'"
+    message = r"expected a column 'caption', came \['image', 'captoin'\]; the nearest is 'captoin'"
     with pytest.raises(ValueError, match=message):
         TableCaptions(write(images / name, text))
 
@@ -151,12 +153,16 @@ def test_a_missing_column_names_the_nearest(images: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("t.csv", "", r"must have a column 'image', got \[\]"),
-        ("t.csv", "w" * 200_000, r"must begin with a line of column names, got: field larger"),
-        ("t.csv", "image,caption\n", "got 0 rows and none usable; check"),
-        ("t.jsonl", "", "got 0 rows and none usable; check"),
-        ("t.csv", "image,caption\nx.png,y\n", r"got 1 rows and none usable, first x\.png: no such"),
-        ("t.arrow", "", r"table must end in one of \('\.csv', .*, got t\.arrow"),
+        ("t.csv", "", r"expected a column 'image', came \[\]"),
+        ("t.csv", "w" * 200_000, r"expected a first line of column names, came: field larger"),
+        ("t.csv", "image,caption\n", "came 0 rows and none usable; check"),
+        ("t.jsonl", "", "came 0 rows and none usable; check"),
+        (
+            "t.csv",
+            "image,caption\nx.png,y\n",
+            r"came 1 rows and none usable, first x\.png: no such",
+        ),
+        ("t.arrow", "", r"table: expected a file that ends in one of \('\.csv', .*, came t\.arrow"),
     ],
 )
 def test_tables_that_give_nothing(images: Path, name: str, text: str, message: str) -> None:
@@ -165,9 +171,9 @@ def test_tables_that_give_nothing(images: Path, name: str, text: str, message: s
 
 
 def test_paths_that_are_not_there(images: Path) -> None:
-    with pytest.raises(ValueError, match="table must be a file, got"):
+    with pytest.raises(ValueError, match="table: expected a file, came"):
         TableCaptions(images / "absent.csv")
-    with pytest.raises(ValueError, match="images must be a folder, got"):
+    with pytest.raises(ValueError, match="images: expected a folder, came"):
         TableCaptions(write(images / "t.csv", CSV), images=images / "absent")
 
 

@@ -1,5 +1,6 @@
 """Walking a tar: like the standard library on sound ones, never lost on damaged ones."""
 
+import gzip
 import io
 import tarfile
 from typing import cast
@@ -159,3 +160,9 @@ def test_starting_at_a_sample_gives_the_rest() -> None:
         for seekable in (True, False):
             file = opened(TAR, seekable=seekable)
             assert list(read_shard(file, name="s.tar", start=start)) == SOUND[start:]
+
+
+def test_a_compressed_tar_says_so() -> None:
+    members, damage = walk(gzip.compress(TAR, compresslevel=0))
+    assert members == []
+    assert damage[0] == "no valid header at byte 0; compressed, unpack it first"

@@ -64,25 +64,25 @@ def test_every_set_on_disk_by_its_name(tmp_path: Path, name: str) -> None:
     numbers = [int(part) for part in name.split("-") if part.isdigit()]
     assert numbers in ([], [len(data.classes)])
     assert max({0, *ids_in(data[0].labels)} - {255}) < len(data.classes)
-    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="count: expected at least 1, came 0"):
         build_labelled(name, root=tmp_path, count=0)
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("ade", {}, r"name must be one of \['coco-object', .*, 'world'\], got 'ade'"),
-        ("voc", {}, "root must be given for 'voc', got none; it is the folder"),
-        ("coco-stuff", {}, "root must be given for 'coco-stuff', got none"),
+        ("ade", {}, r"name: expected one of \['coco-object', .*, 'world'\], came 'ade'"),
+        ("voc", {}, "root: expected a folder for 'voc', came none; give the folder"),
+        ("coco-stuff", {}, "root: expected a folder for 'coco-stuff', came none"),
         (
             "world",
             {"unseen": "spnet"},
-            "unseen must be left out for 'world', got 'spnet'; its unseen",
+            "unseen: expected none for 'world', came 'spnet'; its unseen",
         ),
-        ("folder", {"unseen": "spnet"}, "unseen must be left out for 'folder', got 'spnet'"),
-        ("coco-object", {"unseen": "spnet"}, "unseen must be left out for 'coco-object'"),
-        ("voc", {"root": "x", "size": 3}, "size must be left out for 'voc', got 3"),
-        ("world", {"root": "x"}, "root must be left out for 'world', got x"),
+        ("folder", {"unseen": "spnet"}, "unseen: expected none for 'folder', came 'spnet'"),
+        ("coco-object", {"unseen": "spnet"}, "unseen: expected none for 'coco-object'"),
+        ("voc", {"root": "x", "size": 3}, "size: expected none for 'voc', came 3"),
+        ("world", {"root": "x"}, "root: expected none for 'world', came x"),
     ],
 )
 def test_bad_arguments(name: str, options: dict[str, object], message: str) -> None:

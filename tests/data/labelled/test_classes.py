@@ -22,19 +22,24 @@ def test_ids_of_names() -> None:
     classes = class_list()
     assert len(classes) == 2
     assert classes.ids(["potplant", "sky"]) == (1, 0)
-    with pytest.raises(ValueError, match=r"names must be classes of the set, got \['pot plant'\]"):
+    with pytest.raises(
+        ValueError, match=r"names: expected classes of the set, came \['pot plant'\]"
+    ):
         classes.ids(["pot plant"])
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"prompts": ("sky",)}, "must be equally long, got 2 names, 1 prompts"),
+        (
+            {"prompts": ("sky",)},
+            "names, prompts, palette: expected equal lengths, came 2 names, 1 prompts",
+        ),
         ({"palette": np.zeros((3, 3), dtype=np.uint8)}, r"a palette of shape \(3, 3\)"),
-        ({"names": ("sky", "sky")}, r"names must differ, got \['sky'\] twice"),
-        ({"prompts": ("a", "a")}, r"prompts must differ, got \['a'\] twice"),
-        ({"unseen": (2,)}, r"ids in 0\.\.1, got \[2\]"),
-        ({"background": -1}, r"ids in 0\.\.1, got \[-1\]"),
+        ({"names": ("sky", "sky")}, r"names: expected each once, came \['sky'\] twice"),
+        ({"prompts": ("a", "a")}, r"prompts: expected each once, came \['a'\] twice"),
+        ({"unseen": (2,)}, r"ids in 0\.\.1, came \[2\]"),
+        ({"background": -1}, r"ids in 0\.\.1, came \[-1\]"),
     ],
 )
 def test_contradictions_are_refused(fields: dict[str, object], message: str) -> None:

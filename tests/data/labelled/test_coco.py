@@ -184,7 +184,7 @@ def test_bad_arguments(tmp_path: Path) -> None:
     root = write_10k(tmp_path, {"a": mask_of(1)})
     with pytest.raises(ValueError, match="classes: expected 182, 171 or 81, came 80"):
         CocoStuff(root, classes=80)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"split must be one of \['test'\] of .*, got 'val'"):
+    with pytest.raises(ValueError, match=r"split: expected one of \['test'\] of .*, came 'val'"):
         CocoStuff(root, split="val")
     with pytest.raises(ValueError, match=r"unseen: expected one of \['spnet', 'vilseg'\] of coco"):
         CocoStuff(root, unseen="zs3-2")

@@ -257,5 +257,5 @@ def test_bad_arguments(tmp_path: Path) -> None:
         PascalContext(root, classes=58)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"unseen: expected one of \['cagnet', .*came 'zs3-3'"):
         PascalContext(root, unseen="zs3-3")
-    with pytest.raises(ValueError, match=r"names must be classes of the set, got \['fence'\]"):
+    with pytest.raises(ValueError, match=r"names: expected classes of the set, came \['fence'\]"):
         PascalContext(root, classes=33, unseen="zs3-6")

@@ -43,7 +43,7 @@ def test_splits_as_folders_and_as_lists(tmp_path: Path) -> None:
     write_list(tmp_path / "splits", "val", ["b"])
     data = FolderSet(tmp_path)
     assert (data.form, data.keys(), data.notes) == ("lists", ["b"], ())
-    with pytest.raises(ValueError, match=r"split must be one of \['val'\] of .*, got 'test'"):
+    with pytest.raises(ValueError, match=r"split: expected one of \['val'\] of .*, came 'test'"):
         FolderSet(tmp_path, split="test")
     write_folder(tmp_path, {"c": mask_of(1)}, split="test")
     data = FolderSet(tmp_path, split="test")

@@ -131,7 +131,7 @@ def test_without_scipy_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     MaskFolder(tmp_path)
-    with pytest.raises(ValueError, match=r"need scipy, .*pip install 'vilseg-data\[mat\]'"):
+    with pytest.raises(ValueError, match=r"need scipy, .*pip install scipy"):
         MaskFolder(tmp_path, suffix=".mat", variable="S")
 
 

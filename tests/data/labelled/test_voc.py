@@ -162,12 +162,13 @@ def test_missing_files_are_listed(tmp_path: Path) -> None:
 
 def test_an_unknown_split_lists_those_there_are(tmp_path: Path) -> None:
     root = write_voc(tmp_path, {"a": mask_of(1)}, split="mine", nested=False)
-    with pytest.raises(ValueError, match=r"split must be one of \['mine'\] of .*, got 'val'"):
+    with pytest.raises(ValueError, match=r"split: expected one of \['mine'\] of .*, came 'val'"):
         VocSegmentation(root)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("\n", "which is empty"), ("a\na\n", "every id once, got 2 with repeats")]
+    ("text", "message"),
+    [("\n", "which is empty"), ("a\na\n", "every id once, came 2 with repeats")],
 )
 def test_split_lists_that_make_no_sense(tmp_path: Path, text: str, message: str) -> None:
     root = write_voc(tmp_path, {"a": mask_of(1)})
@@ -197,7 +198,7 @@ def test_roots_that_are_none(tmp_path: Path) -> None:
         VocSegmentation(tmp_path)
     with pytest.raises(ValueError, match="which is no folder"):
         VocSegmentation(tmp_path / "absent")
-    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="count: expected at least 1, came 0"):
         VocSegmentation(write_voc(tmp_path, {"a": mask_of(1)}), count=0)
 
 

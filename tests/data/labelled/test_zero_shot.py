@@ -61,5 +61,5 @@ def test_ids_of_spnet() -> None:
 
 def test_names_that_a_list_lacks_are_refused() -> None:
     classes: ClassList = context_classes(33)
-    with pytest.raises(ValueError, match=r"names must be classes of the set, got \['fence'\]"):
+    with pytest.raises(ValueError, match=r"names: expected classes of the set, came \['fence'\]"):
         with_unseen(classes, ZeroShotSplit(("cow", "fence")))

@@ -242,5 +242,5 @@ def test_captions_of_another_form_are_refused(tmp_path: Path) -> None:
     write_archive(tmp_path, zips=[{"a.png": picture(0)}], captions=["x"])
     with pytest.raises(ValueError, match=r"must be a JSON object .* got list"):
         records_of_path(tmp_path / "train-00.zip")
-    with pytest.raises(ValueError, match=r"root must hold dev.captions.json"):
+    with pytest.raises(ValueError, match=r"root: expected dev.captions.json"):
         records_of_config(CaptionsConfig(kind="archive", root=tmp_path, split="dev"))

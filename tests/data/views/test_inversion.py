@@ -240,23 +240,25 @@ def test_what_does_not_fit_is_refused() -> None:
     params = EXACT.sample(2, generator=generator(0))
     with pytest.raises(
         ValueError,
-        match=r"features: expected a grid that divides images of 30 x 32, got 4 x 4; its stride",
+        match=r"features: expected a grid that divides images of 30 x 32, came 4 x 4; its stride",
     ):
         EXACT.invert(torch.zeros(2, 5, 4, 4), params, image_size=(30, 32))
-    with pytest.raises(ValueError, match='antialias: expected mode="bilinear", got mode="nearest"'):
+    with pytest.raises(
+        ValueError, match='antialias: expected mode="bilinear", came mode="nearest"'
+    ):
         EXACT.apply(torch.zeros(2, 3, 4, 4), params, mode="nearest", antialias=True)
     with pytest.raises(
-        ValueError, match=r"got \(2, 4, 4\); add .* channels with images\[:, None\]"
+        ValueError, match=r"came \(2, 4, 4\); add .* channels with images\[:, None\]"
     ):
         EXACT.apply(torch.zeros(2, 4, 4), params, mode="nearest", colour=False)
-    with pytest.raises(ValueError, match="n: expected at least 0, got -1"):
+    with pytest.raises(ValueError, match="n: expected at least 0, came -1"):
         EXACT.sample(-1)
-    with pytest.raises(ValueError, match=r"generator: expected a torch\.Generator, got int; make"):
+    with pytest.raises(ValueError, match=r"generator: expected a torch\.Generator, came int; make"):
         EXACT.sample(1, generator=0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"generator: expected one on the CPU or on cpu.* cuda:1"):
         EXACT.sample(1, generator=Elsewhere(), device="cpu")
     with pytest.raises(
-        ValueError, match=r"turns: expected torch\.int64 in 0\.\.3, got torch\.int3"
+        ValueError, match=r"turns: expected torch\.int64 in 0\.\.3, came torch\.int3"
     ):
         AugmentationParams(
             gain=torch.ones(1, 3),
@@ -264,7 +266,7 @@ def test_what_does_not_fit_is_refused() -> None:
             flip=torch.zeros(1, dtype=torch.bool),
             turns=torch.zeros(1, dtype=torch.int32),
         )
-    with pytest.raises(ValueError, match="quarter_turn: expected a number from 0 to 1, got 2"):
+    with pytest.raises(ValueError, match="quarter_turn: expected a number from 0 to 1, came 2"):
         InvertibleAugmentation(quarter_turn=2)
     turned = AugmentationParams.from_turns(torch.tensor([-1, 6]))
     assert turned.turns is not None

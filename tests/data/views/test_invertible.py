@@ -216,8 +216,8 @@ def test_cuda_does_as_the_cpu_does() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gain": 1.0}, "gain: expected a number from 0 to 0.99, got 1.0"),
-        ({"bias": -0.1}, "bias: expected a number from 0 to 1, got -0.1"),
+        ({"gain": 1.0}, "gain: expected a number from 0 to 0.99, came 1.0"),
+        ({"bias": -0.1}, "bias: expected a number from 0 to 1, came -0.1"),
         ({"flip": 2.0}, "flip: expected a number from 0 to 1"),
         ({"degrees": 200.0}, "degrees: expected a number from 0 to 180"),
         ({"translate": float("inf")}, "translate: expected a number"),
@@ -235,15 +235,15 @@ def test_what_does_not_fit_is_refused() -> None:
         FLIPS.apply(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), params)
     with pytest.raises(ValueError, match=r"images: expected shape \(n, 3, h, w\)"):
         FLIPS.apply(torch.zeros(2, 1, 4, 4), params)
-    with pytest.raises(ValueError, match=r'cannot be interpolated; pass mode="nearest"'):
+    with pytest.raises(ValueError, match=r'to interpolate, came torch.int64; pass mode="nearest"'):
         FLIPS.apply(torch.zeros(2, 1, 4, 4, dtype=torch.int64), params, colour=False)
     with pytest.raises(
-        ValueError, match=r"params: expected one set for each of the 3 images, got 2"
+        ValueError, match=r"params: expected one set for each of the 3 images, came 2"
     ):
         FLIPS.apply(torch.zeros(3, 3, 4, 4), params)
-    with pytest.raises(ValueError, match=r"each of the 1 features, got 2; sample\(1\)"):
+    with pytest.raises(ValueError, match=r"each of the 1 features, came 2; sample\(1\)"):
         FLIPS.invert(torch.zeros(1, 8, 4, 4), params)
-    with pytest.raises(ValueError, match=r"features: expected shape \(n, c, h, w\).*got \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"features: expected shape \(n, c, h, w\).*came \(2, 4\)"):
         FLIPS.invert(torch.zeros(2, 4), params)
-    with pytest.raises(ValueError, match=r'mode: expected "bilinear" or "nearest", got \'cubic\''):
+    with pytest.raises(ValueError, match=r'mode: expected "bilinear" or "nearest", came \'cubic\''):
         FLIPS.invert(torch.zeros(2, 8, 4, 4), params, mode="cubic")  # type: ignore[arg-type]

@@ -176,10 +176,10 @@ def test_the_settings_of_dino_run() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"grey": 1.5}, "grey: expected a number from 0 to 1, got 1.5"),
-        ({"blur": (0.5, 2.0)}, "blur of local views: expected a number from 0 to 1, got 2"),
+        ({"grey": 1.5}, "grey: expected a number from 0 to 1, came 1.5"),
+        ({"blur": (0.5, 2.0)}, "blur of local views: expected a number from 0 to 1, came 2"),
         ({"solarise": (0.5,)}, r"solarise: expected one probability, or two as \(global, local\)"),
-        ({"hue": 0.7}, "hue: expected a number from 0 to 0.5, got 0.7"),
+        ({"hue": 0.7}, "hue: expected a number from 0 to 0.5, came 0.7"),
         ({"blur_sigma": (0.0, 2.0)}, r"blur_sigma: expected \(low, high\) with 0 < low"),
         ({"solarise_threshold": -1.0}, "solarise_threshold: expected a number from 0 to 1"),
         ({"jitter": (-0.1, 0.2)}, "jitter of global views: expected a number"),

@@ -148,9 +148,9 @@ def test_a_generator_on_the_cpu_gives_the_same_views_on_cuda() -> None:
             torch.zeros(1, 3, 4, 4, dtype=torch.uint8),
             r"torch\.uint8; convert with images\.float\(\) / 255",
         ),
-        (torch.zeros(3, 4, 4), r"expected shape \(n, 3, h, w\).*got \(3, 4, 4\)"),
-        (torch.zeros(1, 1, 4, 4), r"expected shape \(n, 3, h, w\).*got \(1, 1, 4, 4\)"),
-        (torch.zeros(1, 3, 0, 4), r"with h, w >= 1, got \(1, 3, 0, 4\)"),
+        (torch.zeros(3, 4, 4), r"expected shape \(n, 3, h, w\).*came \(3, 4, 4\)"),
+        (torch.zeros(1, 1, 4, 4), r"expected shape \(n, 3, h, w\).*came \(1, 1, 4, 4\)"),
+        (torch.zeros(1, 3, 0, 4), r"with h, w >= 1, came \(1, 3, 0, 4\)"),
     ],
 )
 def test_images_are_refused(images: torch.Tensor, message: str) -> None:
@@ -161,26 +161,26 @@ def test_images_are_refused(images: torch.Tensor, message: str) -> None:
 def test_generators_are_refused() -> None:
     images, multicrop = torch.zeros(1, 3, 4, 4), MultiCrop(global_size=4, local_size=2)
     with pytest.raises(
-        ValueError, match=r"generator: .* or on cpu, .* got one on cuda:1; torch\.G"
+        ValueError, match=r"generator: .* or on cpu, .* came one on cuda:1; torch\.G"
     ):
         multicrop(images, generator=Elsewhere())
-    with pytest.raises(ValueError, match=r"generator: expected a torch\.Generator, got int; make"):
+    with pytest.raises(ValueError, match=r"generator: expected a torch\.Generator, came int; make"):
         multicrop(images, generator=0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"global_size": 0}, "global_size: expected an integer of at least 1, got 0"),
-        ({"local_size": -2}, "local_size: expected an integer of at least 1, got -2"),
-        ({"local_size": 4.5}, r"local_size: .* got 4\.5; give it in whole pixels"),
-        ({"num_local": -1}, "num_local: expected an integer of at least 0, got -1"),
-        ({"global_scale": (0.5, 0.2)}, r"global_scale: expected \(low, high\).*got \(0.5, 0.2\)"),
+        ({"global_size": 0}, "global_size: expected an integer of at least 1, came 0"),
+        ({"local_size": -2}, "local_size: expected an integer of at least 1, came -2"),
+        ({"local_size": 4.5}, r"local_size: .* came 4\.5; give it in whole pixels"),
+        ({"num_local": -1}, "num_local: expected an integer of at least 0, came -1"),
+        ({"global_scale": (0.5, 0.2)}, r"global_scale: expected \(low, high\).*came \(0.5, 0.2\)"),
         ({"local_scale": (0.0, 0.2)}, r"local_scale: .*0 < low"),
-        ({"local_scale": (0.1, 1.2)}, r"local_scale: .*high <= 1, got"),
+        ({"local_scale": (0.1, 1.2)}, r"local_scale: .*high <= 1, came"),
         ({"ratio": (1.0, float("inf"))}, "ratio: "),
-        ({"flip": 1.5}, "flip: expected a number from 0 to 1, got 1.5"),
-        ({"contrast": float("nan")}, "contrast: expected a number from 0 to 1, got nan"),
+        ({"flip": 1.5}, "flip: expected a number from 0 to 1, came 1.5"),
+        ({"contrast": float("nan")}, "contrast: expected a number from 0 to 1, came nan"),
     ],
 )
 def test_options_are_refused(options: dict[str, object], message: str) -> None:

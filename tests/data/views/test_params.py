@@ -61,15 +61,17 @@ def test_from_affine_changes_no_colour_and_refuses_what_flattens() -> None:
     flat = torch.tensor([[[1.0, 0, 0], [2, 0, 0]]])
     with pytest.raises(ValueError, match="affine: expected maps with an inverse"):
         AugmentationParams.from_affine(flat)
-    with pytest.raises(ValueError, match=r"affine: expected shape \(n, 2, 3\), got \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"affine: expected shape \(n, 2, 3\), came \(3, 3\)"):
         AugmentationParams.from_affine(torch.eye(3))
 
 
 def test_shapes_are_checked() -> None:
     gain, bias, flip = torch.ones(2, 3), torch.zeros(2, 3), torch.zeros(2, dtype=torch.bool)
-    with pytest.raises(ValueError, match=r"gain: expected shape \(2, 3\), got \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"gain: expected shape \(2, 3\), came \(1, 3\)"):
         AugmentationParams(gain=gain[:1], bias=bias, flip=flip)
-    with pytest.raises(ValueError, match=r"affine: expected shape \(2, 2, 3\), got \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"affine: expected shape \(2, 2, 3\), came \(2, 3\)"):
         AugmentationParams(gain=gain, bias=bias, flip=flip, affine=gain)
-    with pytest.raises(ValueError, match=r"flip: expected torch\.bool, got torch\.int64; use flip"):
+    with pytest.raises(
+        ValueError, match=r"flip: expected torch\.bool, came torch\.int64; use flip"
+    ):
         AugmentationParams(gain=gain, bias=bias, flip=flip.long())

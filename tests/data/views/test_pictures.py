@@ -108,9 +108,9 @@ def test_joining_keeps_everything_and_refuses_what_differs() -> None:
     assert torch.equal(joined.local_views[:, 2:], parts[1].local_views)
     assert torch.equal(joined.global_place.boxes[:2], parts[0].global_boxes)
     other = MultiCrop(global_size=10, local_size=4, num_local=2)(images)
-    with pytest.raises(ValueError, match="parts: expected views of one multi-crop, got 2 diff"):
+    with pytest.raises(ValueError, match="parts: expected views of one multi-crop, came 2 diff"):
         Views.cat([parts[0], other])
-    with pytest.raises(ValueError, match="parts: expected views of one multi-crop, got 0 diff"):
+    with pytest.raises(ValueError, match="parts: expected views of one multi-crop, came 0 diff"):
         Views.cat([])
 
 
@@ -131,9 +131,9 @@ def test_photos_of_any_size_give_views(shared_data: Path) -> None:
 
 def test_what_is_no_picture_is_refused() -> None:
     for images, message in (
-        ([Image.new("CMYK", (4, 4))], r'mode RGB, got CMYK at 0; use image\.convert\("RGB"\)'),
-        ([picture(4, 4, seed=0), torch.zeros(3, 4, 4)], "got Tensor at 1; stack tensors with"),
-        ([Image.new("RGB", (0, 4))], r"at least one pixel, got \(0, 4\) at 0; leave it out"),
+        ([Image.new("CMYK", (4, 4))], r'mode RGB, came CMYK at 0; use image\.convert\("RGB"\)'),
+        ([picture(4, 4, seed=0), torch.zeros(3, 4, 4)], "came Tensor at 1; stack tensors with"),
+        ([Image.new("RGB", (0, 4))], r"at least one pixel, came \(0, 4\) at 0; leave it out"),
     ):
         with pytest.raises(ValueError, match=message):
             MULTICROP(images)  # type: ignore[arg-type]

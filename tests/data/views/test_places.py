@@ -183,13 +183,15 @@ def test_flips_of_a_crop_and_of_its_place_agree() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     view = places(2, 3, seed=0)
-    with pytest.raises(ValueError, match=r"boxes, flips: .* got \(2, 3, 4\) and \(3,\); give"):
+    with pytest.raises(ValueError, match=r"boxes, flips: .* came \(2, 3, 4\) and \(3,\); give"):
         Place(boxes=view.boxes, flips=view.flips[0])
-    with pytest.raises(ValueError, match=r"flips: expected torch\.bool, got torch\.int64; use"):
+    with pytest.raises(ValueError, match=r"flips: expected torch\.bool, came torch\.int64; use"):
         Place(boxes=view.boxes, flips=view.flips.long())
-    with pytest.raises(ValueError, match=r"size: expected \(h, w\) of at least 1, got \(0, 2\)"):
+    with pytest.raises(ValueError, match=r"size: expected \(h, w\) of at least 1, came \(0, 2\)"):
         overlap(view, view, size=(0, 2))
-    with pytest.raises(ValueError, match=r"view, other: .* got \(2, 3\) and \(2,\); take the view"):
+    with pytest.raises(
+        ValueError, match=r"view, other: .* came \(2, 3\) and \(2,\); take the view"
+    ):
         overlap(view, places(2, seed=1), size=(1, 1))
     found = overlap(view, view, size=(1, 1))
     for shape in ((3, 5), (2, 5, 4, 4)):

@@ -49,5 +49,7 @@ def test_images_that_are_not_square_take_half_turns_alone() -> None:
     images, flip = noise(2, 3, 4, 6, seed=0), torch.tensor([False, True])
     moved = symmetry.act(images, flip=flip, turns=torch.tensor([2, 0]))
     assert torch.equal(moved[0], images[0].flip(-1, -2))
-    with pytest.raises(ValueError, match=r"turns: expected half turns of images of 4 x 6, got a q"):
+    with pytest.raises(
+        ValueError, match=r"turns: expected half turns of images of 4 x 6, came a q"
+    ):
         symmetry.act(images, flip=flip, turns=torch.tensor([2, 1]))

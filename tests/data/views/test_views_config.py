@@ -77,7 +77,7 @@ def test_the_defaults_are_those_of_the_parts() -> None:
         ({"zoom": (-1.0, 1.0)}, r"zoom: expected \(low, high\)"),
         ({"blur_sigma": (2.0, 1.0)}, r"blur_sigma: expected \(low, high\)"),
         ({"solarise": (0.5, 1.5)}, "solarise of local views: expected a number from 0 to 1"),
-        ({"flip": 2.0}, "flip: expected a number from 0 to 1, got 2"),
+        ({"flip": 2.0}, "flip: expected a number from 0 to 1, came 2"),
         ({"gain": 1.0}, "less than or equal to 0.99"),
         ({"num_local": -1}, "greater than or equal to 0"),
         ({"locals": 3}, "Extra inputs are not permitted"),

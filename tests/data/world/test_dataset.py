@@ -87,20 +87,20 @@ def test_classes() -> None:
 def test_positions() -> None:
     source, labelled = WorldCaptions(count=3), WorldLabelled(count=3)
     assert source[-1].key == source[2].key
-    with pytest.raises(IndexError, match=r"0\.\.2, got 3"):
+    with pytest.raises(IndexError, match=r"0\.\.2, came 3"):
         source[3]
-    with pytest.raises(IndexError, match=r"0\.\.2, got -4"):
+    with pytest.raises(IndexError, match=r"0\.\.2, came -4"):
         labelled[-4]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"count": 0}, "count must be at least 1, got 0"),
-        ({"count": 1, "image_size": 31}, "image_size must be at least 32, got 31"),
-        ({"count": 1, "seed": -1}, "seed must not be negative, got -1"),
-        ({"count": 1, "split": ""}, "split must be a name"),
-        ({"count": 1, "captions_per_image": 0}, "captions_per_image must be at least 1"),
+        ({"count": 0}, "count: expected at least 1, came 0"),
+        ({"count": 1, "image_size": 31}, "image_size: expected at least 32, came 31"),
+        ({"count": 1, "seed": -1}, "seed: expected at least 0, came -1"),
+        ({"count": 1, "split": ""}, "split: expected a name"),
+        ({"count": 1, "captions_per_image": 0}, "captions_per_image: expected at least 1"),
     ],
 )
 def test_bad_arguments(options: dict[str, int], message: str) -> None:

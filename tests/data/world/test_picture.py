@@ -17,5 +17,5 @@ def test_pictures_above_masks() -> None:
 
 
 def test_an_empty_sheet_is_refused() -> None:
-    with pytest.raises(ValueError, match="rows and columns must be at least 1, got 0 and 8"):
+    with pytest.raises(ValueError, match="rows, columns: expected at least 1, came 0 and 8"):
         contact_sheet(rows=0)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vilseg_data.captions.sample import BrokenSampleError
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -76,7 +77,9 @@ def decode_image(
     `BrokenSampleError`, named `key` or else by its path.
     """
     if size is not None and size < 1:
-        raise ValueError(f"size must be at least 1, got {size}; leave it out to keep the image's")
+        raise ValueError(
+            f"size: expected at least 1, came {size}; leave it out to keep the image's"
+        )
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     name = key if key is not None else "image" if isinstance(source, bytes) else str(source)
     if source == b"":
@@ -99,7 +102,7 @@ def resize_square(image: Tensor, *, size: int) -> Tensor:
     """
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(
-            f"image must be uint8 of shape (3, h, w), got {image.dtype} of shape "
+            f"image: expected uint8 of shape (3, h, w), came {image.dtype} of shape "
             f"{tuple(image.shape)}; convert floats in [0, 1] with (image * 255).round().byte()"
         )
     if image.shape[1:] == (size, size):

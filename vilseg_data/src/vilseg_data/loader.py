@@ -101,10 +101,10 @@ class CaptionLoader:
             ("threads", 1 if threads is None else threads, 1),
         ):
             if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}; raise it")
+                raise ValueError(f"{name}: expected at least {least}, came {value}; raise it")
         if not 0.0 <= max_broken <= 1.0:
             raise ValueError(
-                f"max_broken must be a share in [0, 1], got {max_broken}; 0.01 is one in a hundred"
+                f"max_broken: expected a share in [0, 1], came {max_broken}; 0.01 is one in 100"
             )
         self.source = source
         self.tokenizer = tokenizer
@@ -145,9 +145,9 @@ class CaptionLoader:
         good = len(self.source) - len(self._unreadable)
         if good < (self.batch_size if self.drop_last else 1):
             raise ValueError(
-                f"batch_size must not exceed the readable samples, got {self.batch_size} for "
-                f"{good} of {self.source.name}; lower batch_size, give more samples or set "
-                "drop_last=False"
+                f"batch_size: expected no more than the readable samples, came "
+                f"{self.batch_size} for {good} of {self.source.name}; lower "
+                "batch_size, give more samples or set drop_last=False"
             )
 
     def _check_broken(self) -> None:
@@ -156,9 +156,9 @@ class CaptionLoader:
         if len(broken) > self.max_broken * total:
             named = "; ".join(f"{key}: {reason}" for key, reason in broken[:3])
             raise ValueError(
-                f"max_broken allows {self.max_broken:.2%} of the samples to be unreadable, got "
-                f"{len(broken)} or more of {total} in {self.source.name}, first {named}; mend or "
-                "remove them, or raise max_broken"
+                f"max_broken: expected at most {self.max_broken:.2%} of the samples to be "
+                f"unreadable, came {len(broken)} or more of {total} in {self.source.name}, first "
+                f"{named}; mend or remove them, or raise max_broken"
             )
 
     def prepare(self, progress: Progress | None = None) -> None:
@@ -177,8 +177,9 @@ class CaptionLoader:
             images = torch.zeros((total, 3, size, size), dtype=torch.uint8)
         except RuntimeError as error:
             raise ValueError(
-                f"cache must fit into memory, got {total} images of {size} x {size}, which take "
-                f"{total * 3 * size * size / 1e9:,.0f} GB; set cache=False or lower image_size"
+                f"cache: expected images that fit into memory, came {total} images of {size} x "
+                f"{size}, which take {total * 3 * size * size / 1e9:,.0f} GB; set cache=False or "
+                "lower image_size"
             ) from error
         keys = [""] * total
         for start in range(0, total, _CHUNK):
@@ -241,7 +242,7 @@ class CaptionLoader:
             captions = self.source.captions(index)
             if not captions:
                 raise ValueError(
-                    f"source must give every sample a caption, got none for {key} of "
+                    f"source: expected a caption of every sample, came none for {key} of "
                     f"{self.source.name}; list such samples in broken and leave them out"
                 )
             spoken.append(captions[int(levels[index] * len(captions))])
@@ -285,18 +286,18 @@ class CaptionLoader:
         wanted = {"epoch", "offset", "seed", "samples"}
         if set(state) != wanted:
             raise ValueError(
-                f"state must have the keys {sorted(wanted)}, got {sorted(state)}; "
+                f"state: expected the keys {sorted(wanted)}, came {sorted(state)}; "
                 "pass what state_dict() returned"
             )
         for name, here in (("seed", self.seed), ("samples", len(self.source))):
             if state[name] != here:
                 raise ValueError(
-                    f"state must be of the same {name}, got {state[name]} where this loader has "
-                    f"{here}; resume with the data and the seed of the saved run"
+                    f"state: expected {name} {here} as in this loader, came {state[name]}; resume "
+                    "with the data and the seed of the saved run"
                 )
         if state["epoch"] < 0 or not 0 <= state["offset"] <= len(self.source):
             raise ValueError(
-                f"state must be a position in an epoch of {len(self.source)} samples, got epoch "
+                f"state: expected a position in an epoch of {len(self.source)} samples, came epoch "
                 f"{state['epoch']}, offset {state['offset']}; pass what state_dict() returned"
             )
         self._position = _Position(state["epoch"], state["offset"])

@@ -1,5 +1,6 @@
 """Batches from a stream of shards, decoded ahead, with the position of the batch last given."""
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from os import cpu_count
@@ -34,7 +35,8 @@ class StreamLoader:
     while the one before it is in use.
 
     ValueError once more than the share `max_broken` of the samples seen is unreadable, or of the
-    shards damaged, or when several epochs in a row hold no batch.
+    shards damaged, rounded up to whole shards, so that one damaged shard of a few does not end a
+    run unless max_broken is 0; or when several epochs in a row hold no batch.
     """
 
     def __init__(
@@ -164,15 +166,17 @@ class StreamLoader:
         return _Result(batch, position)
 
     def _check_broken(self, *, over: bool) -> None:
-        stream = self.stream
-        shards = stream.damaged_shards
+        stream, seen, decoded = self.stream, self.stream.seen, self._decoded
+        shards = len(set(stream.shards))
+        share = self.max_broken
         checks = (
-            (shards, len(stream.shards), "shards", True),
-            (len(stream.broken) - shards, stream.seen, "samples", over or stream.seen >= _ENOUGH),
-            (len(self._unreadable), self._decoded, "images", over or self._decoded >= _ENOUGH),
+            # Of 10 shards 1 % is none, and a set of a few large shards would bear no damage at all.
+            (stream.damaged_shards, shards, "shards", math.ceil(share * shards), True),
+            (stream.broken_samples, seen, "samples", share * seen, over or seen >= _ENOUGH),
+            (len(self._unreadable), decoded, "images", share * decoded, over or decoded >= _ENOUGH),
         )
-        for count, total, what, enough in checks:
-            if enough and count > self.max_broken * total:
+        for count, total, what, allowed, enough in checks:
+            if enough and count > allowed:
                 named = "; ".join(f"{key}: {reason}" for key, reason in self.broken[:3])
                 raise ValueError(
                     f"max_broken: expected at most {self.max_broken:.2%} of the {what} to be "

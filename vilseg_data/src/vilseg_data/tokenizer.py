@@ -63,11 +63,11 @@ class Tokenizer:
             ValueError: no captions, a string in place of them, or sizes too small.
         """
         if isinstance(captions, str):
-            raise ValueError("captions: expected strings, got one string; pass [caption]")
+            raise ValueError("captions: expected strings, came one string; pass [caption]")
         if vocab_size < LEAST_VOCAB_SIZE:
             raise ValueError(
                 f"vocab_size: expected at least {LEAST_VOCAB_SIZE} (3 special tokens and 256 "
-                f"bytes), got {vocab_size}"
+                f"bytes), came {vocab_size}; raise it"
             )
         _check_length(context_length)
         texts = []
@@ -76,7 +76,7 @@ class Tokenizer:
             texts.append(_plain(_unicode(text)))
         if not any(texts):
             raise ValueError(
-                "captions: expected at least one that is not blank, got none; "
+                "captions: expected at least one that is not blank, came none; "
                 "check that the source of captions is not empty"
             )
         encoder = tokenizers.Tokenizer(models.BPE())
@@ -127,7 +127,7 @@ class Tokenizer:
             ValueError: `texts` is one string, or holds something else than strings.
         """
         if isinstance(texts, str):
-            raise ValueError("texts: expected a sequence of strings, got one string; pass [text]")
+            raise ValueError("texts: expected a sequence of strings, came one string; pass [text]")
         rows = []
         for i, text in enumerate(texts):
             _check_string(text, name=f"texts[{i}]")
@@ -258,12 +258,13 @@ class TokenizerConfig(BaseModel):
     def _clip_is_whole(self) -> Self:
         if self.kind == "clip" and self.path is None:
             raise ValueError(
-                'path: kind="clip" needs CLIP\'s bpe_simple_vocab_16e6.txt.gz; set path to it'
+                "path: expected CLIP's bpe_simple_vocab_16e6.txt.gz for kind 'clip', came none; "
+                "set path to it"
             )
         if self.kind == "clip" and self.vocab_size != clip_vocabulary.SIZE:
             raise ValueError(
-                f"vocab_size: CLIP's vocabulary has {clip_vocabulary.SIZE} tokens, got "
-                f"{self.vocab_size}; leave it out"
+                f"vocab_size: expected the {clip_vocabulary.SIZE} tokens of CLIP's vocabulary, "
+                f"came {self.vocab_size}; leave it out"
             )
         return self
 
@@ -295,11 +296,14 @@ def _unicode(text: str) -> str:
 
 def _check_string(text: object, *, name: str) -> None:
     if not isinstance(text, str):
-        raise ValueError(f"{name}: expected a string, got {type(text).__name__}")
+        raise ValueError(
+            f"{name}: expected a string, came {type(text).__name__}; convert or leave it out"
+        )
 
 
 def _check_length(context_length: int) -> None:
     if context_length < 3:
         raise ValueError(
-            f"context_length: expected at least 3 (start, one token, end), got {context_length}"
+            f"context_length: expected at least 3 (start, one token, end), came {context_length}; "
+            "raise it"
         )

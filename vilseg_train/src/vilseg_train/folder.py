@@ -60,13 +60,22 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
 
 
 def list_broken(
-    out: Path, broken: Sequence[tuple[str, str]], *, total: int, console: Console
+    out: Path, broken: Sequence[tuple[str, str]], *, total: int | None, console: Console
 ) -> None:
-    """Say how many of `total` samples were left out, and write them all to `broken.jsonl`."""
-    lines = (json.dumps({"key": key, "reason": reason}) for key, reason in broken)
-    write_texts(out, {"broken.jsonl": "".join(f"{line}\n" for line in lines)})
-    named = "; ".join(f"{key}: {reason}" for key, reason in broken[:_NAMED_BROKEN])
-    say(
-        console,
-        f"skipped {len(broken)} of {total} samples, all listed in {out / 'broken.jsonl'}: {named}",
-    )
+    """Add what was left out to `broken.jsonl` and say how many of `total` samples that makes.
+
+    What the file has already, also from before a run was resumed, is kept and not said again.
+    """
+    path = out / "broken.jsonl"
+    old = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    entries = {
+        json.dumps({"key": key, "reason": reason}): f"{key}: {reason}" for key, reason in broken
+    }
+    new = [line for line in entries if line not in set(old)]
+    if not new:
+        return
+    write_texts(out, {path.name: "".join(f"{line}\n" for line in [*old, *new])})
+    named = "; ".join(entries[line] for line in new[:_NAMED_BROKEN])
+    count = len(old) + len(new)
+    of = f"{count} so far" if total is None else f"{count} of {total} samples"
+    say(console, f"skipped {of}, all listed in {path}: {named}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from vilseg_core.models import build_model
-from vilseg_data import CaptionSource, Tokenizer, build_captions, build_loader
+from vilseg_data import CaptionSource, StreamLoader, Tokenizer, build_captions, build_loader
 from vilseg_train import __version__
 from vilseg_train.allocator import keep_freed_memory
 from vilseg_train.checkpoint import Checkpoint, load_module, save_checkpoint
@@ -185,13 +185,13 @@ class Trainer:
             write_texts(self.out, about)
         else:
             say(self.console, f"going on from step {self.step} of {self.config.train.steps}")
-        if self.loader.broken:
-            list_broken(
-                self.out,
-                self.loader.broken,
-                total=len(self.source) + len(self.source.broken),
-                console=self.console,
-            )
+        self._list_broken()
+
+    def _list_broken(self) -> None:
+        # Of a stream nobody knows how long it is, nor what is wrong with it before it is read.
+        whole = None if isinstance(self.loader, StreamLoader) else self.source
+        total = None if whole is None else len(whole) + len(whole.broken)
+        list_broken(self.out, self.loader.broken, total=total, console=self.console)
 
     def _train_step(self) -> None:
         config, total = self.config, self.config.train.steps
@@ -245,6 +245,7 @@ class Trainer:
             self._draw_samples(recorder)
         if stopped or step % train.checkpoint_every == 0 or last:
             self._save()
+            self._list_broken()
 
     def _save(self) -> None:
         tensors: dict[str, Tensor] = {"rng/cpu": torch.get_rng_state()}

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vilseg_data.captions.sample import Broken, BrokenSampleError, CaptionSample
-from vilseg_data.decode import decode_image
+from vilseg_data.decode import IMAGE_SUFFIXES, decode_image
 
 MAX_BYTES = 1 << 28  # no single photo is larger; a member that claims more is a zip bomb
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 class _Entry(NamedTuple):
@@ -27,18 +26,18 @@ def _read_captions(path: Path) -> dict[str, object]:
     if not path.is_file():
         found = sorted(other.name for other in path.parent.glob("*.captions.json"))
         raise ValueError(
-            f"root must hold {path.name}, {{image name: [captions]}}; {path.parent} holds "
+            f"root: expected {path.name}, {{image name: [captions]}}, in {path.parent}, came "
             f"{found or 'no *.captions.json'}; add the file or choose another split"
         )
     try:
         table = json.loads(path.read_text(encoding="utf-8-sig", errors="replace"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be JSON, got {error}; write it again") from error
+        raise ValueError(f"{path}: expected JSON, came {error}; write it again") from error
     if not isinstance(table, dict) or not table:
         raise ValueError(
-            f"{path} must be a JSON object {{image name: [captions]}} with at least one image, got "
-            f"{type(table).__name__} of length {len(table) if hasattr(table, '__len__') else 0}; "
-            "write it in this form"
+            f"{path}: expected a JSON object {{image name: [captions]}} with at least one image, "
+            f"came {type(table).__name__} of length "
+            f"{len(table) if hasattr(table, '__len__') else 0}; write it in this form"
         )
     return table
 
@@ -51,11 +50,11 @@ def _list_members(zips: list[Path]) -> dict[str, Path]:
                 names = [info.filename for info in archive.infolist() if not info.is_dir()]
         except (zipfile.BadZipFile, OSError) as error:
             raise ValueError(
-                f"{path} must be a readable zip, got: {error}; fetch it again or remove it"
+                f"{path}: expected a readable zip, came: {error}; fetch it again or remove it"
             ) from error
         for name in names:
             # A zip made on macOS holds, beside each photo, a file of its attributes of that name.
-            if not name.lower().endswith(IMAGES) or name.startswith("__MACOSX/"):
+            if not name.lower().endswith(IMAGE_SUFFIXES) or name.startswith("__MACOSX/"):
                 continue
             if name in members:
                 raise ValueError(
@@ -86,14 +85,14 @@ class ArchiveCaptions:
         folder = Path(root)
         if not folder.is_dir():
             raise ValueError(
-                f"root must be a folder of zips with {split}.captions.json, got {folder}, which "
+                f"root: expected a folder of zips with {split}.captions.json, came {folder}, which "
                 "is no folder; give the path of the unpacked data"
             )
         spoken = _read_captions(folder / f"{split}.captions.json")
         zips = sorted({*folder.glob(f"{split}-*.zip"), *folder.glob(f"{split}.zip")})
         if not zips:
             raise ValueError(
-                f"root must hold {split}.zip or {split}-*.zip, got none in {folder}; "
+                f"root: expected {split}.zip or {split}-*.zip, came none in {folder}; "
                 "add the images or choose another split"
             )
         members = _list_members(zips)
@@ -115,7 +114,7 @@ class ArchiveCaptions:
         if not self._entries:
             first = next(iter(members), None)
             raise ValueError(
-                f"{folder} must hold at least one image of {split} with a caption, got "
+                f"{folder}: expected at least one image of {split} with a caption, came "
                 f"{len(members)} images and {len(spoken)} entries of {split}.captions.json and "
                 f"none usable, for instance {self.broken[0].key} ({self.broken[0].reason}); name "
                 "every image by its path in the zip"

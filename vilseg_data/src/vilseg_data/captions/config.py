@@ -65,27 +65,31 @@ class CaptionsConfig(BaseModel):
     def _fits_kind(self) -> Self:
         if self.kind == "world" and (self.root is not None or self.table is not None):
             raise ValueError(
-                "kind 'world' reads no files, got root or table; leave them out, or set kind to "
-                "'archive' or 'table'"
+                "root, table: expected none for kind 'world', came one; leave it out, or set "
+                "kind to 'archive' or 'table'"
             )
         if self.kind == "archive" and self.root is None:
             raise ValueError(
-                "kind 'archive' needs root, got none; set root to the folder that holds "
-                f"{self.split}.captions.json and its zips"
+                "root: expected a folder for kind 'archive', came none; set root to the folder "
+                f"that holds {self.split}.captions.json and its zips"
             )
         if self.kind == "archive" and self.table is not None:
-            raise ValueError("kind 'archive' reads no table, got one; set kind to 'table'")
+            raise ValueError(
+                "table: expected none for kind 'archive', came one; set kind to 'table'"
+            )
         if self.kind == "table" and self.table is None:
-            raise ValueError("kind 'table' needs table, got none; set table to the CSV or JSONL")
+            raise ValueError(
+                "table: expected a file for kind 'table', came none; set table to the CSV or JSONL"
+            )
         if self.kind == "table" and self.validation_split is not None:
             raise ValueError(
-                f"a table has no splits, got validation_split {self.validation_split!r}; leave it "
-                "out, or evaluate on a second table"
+                "validation_split: expected none for kind 'table', which has no splits, came "
+                f"{self.validation_split!r}; leave it empty (data.validation_split=)"
             )
         if self.validation_split == self.split:
             raise ValueError(
-                f"validation_split must differ from split, got {self.split!r} for both; "
-                "scores on what was trained on say nothing"
+                f"validation_split: expected another split than split, came {self.split!r} for "
+                "both; scores on what was trained on say nothing"
             )
         return self
 
@@ -93,31 +97,35 @@ class CaptionsConfig(BaseModel):
     def _fits_shards(self) -> Self:
         if (self.kind == "shards") != (self.shards is not None):
             raise ValueError(
-                "kind 'shards' and shards belong together, got one without the other; set kind to "
-                "'shards' and shards to the tars, such as DIR/{00000..00009}.tar"
+                "shards: expected tars for kind 'shards' and none for any other, came "
+                f"{self.shards or 'none'} for {self.kind!r}; set kind to 'shards' and shards to "
+                "the tars, such as DIR/{00000..00009}.tar"
             )
         if self.stream and self.kind != "shards":
-            raise ValueError(f"only shards can be streamed, got kind {self.kind!r}; leave it out")
+            raise ValueError(
+                f"stream: expected false for kind {self.kind!r}, came true; leave it out, or set "
+                "kind to 'shards'"
+            )
         if (self.kind == "mix") != bool(self.sources):
             raise ValueError(
-                "kind 'mix' and sources belong together, got one without the other; set kind to "
-                "'mix' and list the sources"
+                "sources: expected some for kind 'mix' and none for any other, came "
+                f"{len(self.sources)} for {self.kind!r}; set kind to 'mix' and list the sources"
             )
         if self.kind in ("shards", "mix") and self.validation_split is not None:
             raise ValueError(
-                f"kind {self.kind!r} has no splits, got validation_split "
-                f"{self.validation_split!r}; leave it out"
+                f"validation_split: expected none for kind {self.kind!r}, which has no splits, "
+                f"came {self.validation_split!r}; leave it empty (data.validation_split=)"
             )
         weighed = self.shards if self.stream else self.sources
         count = len(weighed) if isinstance(weighed, tuple) else 1
         if self.weights and len(self.weights) != count:
             raise ValueError(
-                f"weights must be one for each of sources, or of shards with stream, got "
+                f"weights: expected one for each of sources, or of shards with stream, came "
                 f"{len(self.weights)} for {count}; name as many"
             )
         if any(source.stream or source.kind == "mix" for source in self.sources):
             raise ValueError(
-                "a mix takes sources that are listed, got a stream or another mix; set stream to "
+                "sources: expected listed ones, came a stream or another mix; set stream to "
                 "false and name all sources at one level"
             )
         return self
@@ -179,7 +187,7 @@ def build_loader(
         )
     if world_size != 1:
         raise ValueError(
-            f"world_size must be 1 for {source.name}, which is listed, got {world_size}; only "
+            f"world_size: expected 1 for {source.name}, which is listed, came {world_size}; only "
             "shards with stream=true are divided over ranks"
         )
     return CaptionLoader(
@@ -219,7 +227,9 @@ def _build(config: CaptionsConfig, *, chosen: str) -> CaptionSource:
         )
     assert config.table is not None
     if chosen != config.split:
-        raise ValueError(f"a table has no splits, got {chosen!r}; build it without split")
+        raise ValueError(
+            f"split: expected none for kind 'table', came {chosen!r}; build it without split"
+        )
     return TableCaptions(
         config.table,
         images=config.root,

@@ -7,6 +7,7 @@ webdataset library, which is imported only for them.
 import contextlib
 import glob
 import importlib
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,13 @@ from vilseg_data.captions.tar import Readable
 
 _REMOTE = re.compile(r"pipe:|[A-Za-z][A-Za-z0-9+.-]+://")
 _WILD = re.compile(r"[*?\[]")
+# What webdataset reads URLs with says no more than a number.
+_CURL = {
+    "6": " (curl: no such host)",
+    "7": " (curl: no connection)",
+    "22": " (curl: refused, or no such file)",
+    "28": " (curl: no answer in time)",
+}
 
 
 def _webdataset(module: str, *, reason: str) -> Any:
@@ -51,11 +59,13 @@ def find_shards(shards: str | Path | Sequence[str | Path]) -> list[str]:
         raise ValueError(
             f"shards: expected every shard once, came {place} {times} times; name it once"
         )
-    missing = [place for place in found if not is_remote(place) and not Path(place).is_file()]
+    # os.path.isfile answers False for names that no file can have; Path.is_file raises.
+    missing = [place for place in found if not is_remote(place) and not os.path.isfile(place)]
     if missing:
         raise ValueError(
             f"shards: expected files, came {len(missing)} of {len(found)} that do not exist, first "
-            f"{missing[0]}{_beside(missing[0])}; correct the path or the numbers in braces"
+            f"{missing[0]}{_beside(missing[0])}; correct the path or the numbers in braces, and "
+            "join several by '::'"
         )
     return found
 
@@ -85,17 +95,23 @@ def repeat_shards(
 
 def _expand(pattern: str) -> list[str]:
     if "{" in pattern or "::" in pattern:
-        expanded = _webdataset("shardlists", reason=f"{pattern!r}").expand_urls(pattern)
+        shardlists = _webdataset("shardlists", reason=f"{pattern!r}")
+        try:
+            expanded = shardlists.expand_urls(pattern)
+        except ValueError as error:
+            raise ValueError(
+                f"shards: expected a pattern such as {{00000..00009}}.tar, came {pattern}: {error}"
+                "; correct the braces"
+            ) from error
     else:
         expanded = [pattern]
     return [place for part in expanded for place in ([part] if is_remote(part) else _match(part))]
 
 
 def _match(part: str) -> list[str]:
-    path = Path(part)
-    if path.is_dir():
-        part = f"{glob.escape(part)}/*.tar"
-    elif path.is_file() or not _WILD.search(part):
+    if os.path.isdir(part):
+        part = os.path.join(glob.escape(part), "*.tar")
+    elif os.path.isfile(part) or not _WILD.search(part):
         return [part]
     places = sorted(glob.glob(part, recursive=True))
     if not places:
@@ -111,19 +127,22 @@ def _beside(missing: str) -> str:
     folder = Path(missing).parent
     if _WILD.search(str(folder)):
         return ""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return f" ({folder} is no folder)"
     tars = sorted(path.name for path in folder.glob("*.tar"))
     if not tars:
         return f" ({folder} holds no .tar)"
+    if len(tars) == 1:
+        return f" ({folder} holds {tars[0]} alone)"
     return f" ({folder} holds {len(tars)} .tar, {tars[0]} to {tars[-1]})"
 
 
 class _Remote:
     """A stream whose end is believed only once the program behind it reports success."""
 
-    def __init__(self, stream: Readable) -> None:
+    def __init__(self, stream: Readable, *, curl: bool) -> None:
         self._stream = stream
+        self._curl = curl
         self._ended = False
 
     def read(self, size: int, /) -> bytes:
@@ -136,8 +155,11 @@ class _Remote:
                 self._stream.close()
         except OSError as error:
             # webdataset's text is the whole command, which may hold a password.
-            status = re.search(r"exit -?\d+", str(error))
-            raise OSError(f"its program gave {status[0]}" if status else str(error)) from error
+            status = re.search(r"exit (-?\d+)", str(error))
+            if status is None:
+                raise
+            meaning = _CURL.get(status[1], "") if self._curl else ""
+            raise OSError(f"its program gave {status[0]}{meaning}") from error
         return data
 
     def close(self) -> None:
@@ -160,4 +182,4 @@ def open_shard(location: str) -> Readable:
     if not is_remote(location):
         return open(location, "rb")
     opened: Readable = _webdataset("gopen", reason=f"{location!r}").gopen(location, "rb")
-    return _Remote(opened)
+    return _Remote(opened, curl=location.startswith(("http://", "https://")))

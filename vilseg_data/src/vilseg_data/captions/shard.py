@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from vilseg_data.captions.archive import IMAGES, MAX_BYTES, clean
+from vilseg_data.captions.archive import MAX_BYTES, clean
 from vilseg_data.captions.sample import Broken
 from vilseg_data.captions.tar import Member, Readable, TarReader
+from vilseg_data.decode import IMAGE_SUFFIXES
 
 _MAX_TEXT = 1 << 22
 _NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", re.DOTALL)  # as webdataset: to the first dot
@@ -51,7 +52,7 @@ class _Group:
 
     def take(self, kind: str, member: Member, *, tar: TarReader, images: bool) -> None:
         self.kinds.add(kind)
-        is_image = f".{kind}" in IMAGES
+        is_image = f".{kind}" in IMAGE_SUFFIXES
         limit = MAX_BYTES if is_image else _MAX_TEXT
         if not is_image and kind not in ("txt", "json"):
             return

@@ -51,11 +51,7 @@ class ShardCaptions:
             if progress is not None:
                 progress(number + 1, len(self._shards))
         if not self._keys:
-            first = f", first {self.broken[0].key}: {self.broken[0].reason}" if self.broken else ""
-            raise ValueError(
-                f"shards: expected at least one image with a caption in {self.name}, came "
-                f"none{first}; a sample is <key>.jpg with <key>.txt or <key>.json"
-            )
+            raise no_samples(self.name, self.broken)
 
     def _list(self, number: int, path: str, *, caption_key: str) -> None:
         name = Path(path).name
@@ -91,6 +87,15 @@ class ShardCaptions:
         if len(data) < size:
             raise BrokenSampleError(key, "its shard has become shorter since it was listed")
         return CaptionSample(key, decode_image(data, key=key, size=self.image_size), captions)
+
+
+def no_samples(name: str, broken: Sequence[Broken]) -> ValueError:
+    """What to raise for shards that hold nothing to train on."""
+    first = f", first {broken[0].key}: {broken[0].reason}" if broken else ""
+    return ValueError(
+        f"shards: expected at least one image with a caption in {name}, came none{first}; a "
+        "sample is <key>.jpg with <key>.txt or <key>.json"
+    )
 
 
 def name_of(shards: Sequence[str]) -> str:

@@ -74,7 +74,8 @@ class ShardStream:
     `workers` workers each, this is the share of one (0 workers are one); the shares of an epoch do
     not overlap and leave nothing out, and may differ in length. tries: how often a remote shard is
     opened before it is given up for this epoch; pauses of 1, 2, 4, ... `pause` seconds lie between.
-    `broken` names each broken sample and damaged shard once, over all epochs.
+    `broken` names each broken sample and what is wrong with a shard once, over all epochs; a shard
+    goes by its file name there, since its URL or command may hold a password.
 
     In a worker of torch's DataLoader pass worker=info.id, workers=info.num_workers of
     `torch.utils.data.get_worker_info()`.
@@ -123,17 +124,22 @@ class ShardStream:
         self.seen = 0
         self._caption_key, self._tries, self._pause = caption_key, tries, pause
         self._position = StreamPosition()
-        self._faults: dict[tuple[str, str], bool] = {}
+        self._faults: dict[Broken, str | None] = {}  # where it is that of a shard: which
 
     @property
     def broken(self) -> list[Broken]:
-        """Every broken sample and damaged shard met so far, once, in the order met."""
-        return [Broken(*fault) for fault in list(self._faults)]
+        """Every broken sample and damage of a shard met so far, once, in the order met."""
+        return list(self._faults)
 
     @property
     def damaged_shards(self) -> int:
-        """How many of `broken` are shards of which samples may be missing."""
-        return sum(list(self._faults.values()))
+        """Of how many shards samples may be missing, whatever number of reasons each has."""
+        return len({*self._faults.copy().values()} - {None})
+
+    @property
+    def broken_samples(self) -> int:
+        """How many of `broken` are single samples."""
+        return [*self._faults.copy().values()].count(None)
 
     def __iter__(self) -> Iterator[StreamSample]:
         """The rest of the epoch; whoever stops in it goes on there with the next iteration."""
@@ -270,7 +276,7 @@ class ShardStream:
                     items = read_shard(file, name=name, caption_key=self._caption_key, start=start)
                     for item in items:
                         if isinstance(item, ShardDamage):
-                            self._faults[item] = True
+                            self._faults[Broken(*item)] = place
                             continue
                         number, start, failures = start, start + 1, 0
                         if number % portion.step != portion.first:
@@ -279,7 +285,7 @@ class ShardStream:
                         if isinstance(item, ShardSample):
                             yield number, item
                         else:
-                            self._faults[item] = False
+                            self._faults[item] = None
                 finally:
                     file.close()
                 return
@@ -287,6 +293,6 @@ class ShardStream:
                 failures += 1
                 if failures >= self._tries or not is_remote(place):
                     reason = f"not readable from sample {start} on, {failures} tries: {error}"
-                    self._faults[place, reason] = True
+                    self._faults[Broken(name, reason)] = place
                     return
                 time.sleep(self._pause * 2 ** (failures - 1))

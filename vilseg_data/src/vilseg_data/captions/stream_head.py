@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vilseg_data.captions.mix import replace_person
 from vilseg_data.captions.sample import Broken, BrokenSampleError, CaptionSample
+from vilseg_data.captions.shards import no_samples
 from vilseg_data.captions.stream import ShardStream
 from vilseg_data.decode import decode_image
 
@@ -48,12 +49,7 @@ class StreamHead:
             if len(found) == self._count:
                 break
         if not found:
-            broken = self._stream.broken
-            first = f", first {broken[0].key}: {broken[0].reason}" if broken else ""
-            raise ValueError(
-                f"shards: expected at least one image with a caption in {self.name}, came "
-                f"none{first}; a sample is <key>.jpg with <key>.txt or <key>.json"
-            )
+            raise no_samples(self.name, self._stream.broken)
         return found
 
     def __len__(self) -> int:

@@ -1,6 +1,6 @@
 """Captions from a table, one row a caption, beside a folder of images.
 
-CSV, TSV, JSON lines, or Parquet, which needs pyarrow (`pip install "vilseg-data[parquet]"`).
+CSV, TSV, JSON lines, or Parquet, which needs pyarrow (`pip install pyarrow`).
 """
 
 import csv
@@ -25,7 +25,7 @@ def _check_columns(columns: Sequence[str], *, wanted: Sequence[str], table: Path
             near = difflib.get_close_matches(column, columns, n=1, cutoff=0.0)
             hint = f"; the nearest is {near[0]!r}" if near else ""
             raise ValueError(
-                f"{table} must have a column {column!r}, got {list(columns)}{hint}; "
+                f"{table}: expected a column {column!r}, came {list(columns)}{hint}; "
                 "name it with image_column or caption_column"
             )
 
@@ -40,7 +40,7 @@ def _delimited(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
             columns = list(reader.fieldnames or [])
         except csv.Error as error:
             raise ValueError(
-                f"{table} must begin with a line of column names, got: {error}; write one"
+                f"{table}: expected a first line of column names, came: {error}; write one"
             ) from error
         _check_columns(columns, wanted=wanted, table=table)
         while True:
@@ -58,8 +58,9 @@ def _delimited(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
                 continue
             if tabs and any(value and "\t" in value and "\n" in value for value in row.values()):
                 raise ValueError(
-                    f"{table} must close every quotation mark that opens a cell, got one before "
-                    f"line {reader.line_num} that takes in whole rows; double it or remove it"
+                    f"{table}: expected every quotation mark that opens a cell to be closed, "
+                    f"came one before line {reader.line_num} that takes in whole rows; double "
+                    "it or remove it"
                 )
             yield reader.line_num, row
 
@@ -90,8 +91,8 @@ def _parquet(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
         import pyarrow.parquet
     except ImportError as error:
         raise ValueError(
-            f"{table} must be read with pyarrow, which cannot be imported ({error}); "
-            'pip install "vilseg-data[parquet]", or convert it to CSV'
+            f"{table}: expected pyarrow to read it, which cannot be imported ({error}); "
+            "pip install pyarrow, or convert it to CSV"
         ) from error
     number = 0
     try:
@@ -103,7 +104,7 @@ def _parquet(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
                     yield number, row
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{table} must be readable Parquet, got after row {number}: {error}; fetch it again"
+            f"{table}: expected readable Parquet, came after row {number}: {error}; fetch it again"
         ) from error
 
 
@@ -135,13 +136,15 @@ class TableCaptions:
     ) -> None:
         path = Path(table)
         if path.suffix.lower() not in _KINDS:
-            raise ValueError(f"table must end in one of {_KINDS}, got {path.name}; convert it")
+            raise ValueError(
+                f"table: expected a file that ends in one of {_KINDS}, came {path.name}; convert it"
+            )
         if not path.is_file():
-            raise ValueError(f"table must be a file, got {path}, which is none; check the path")
+            raise ValueError(f"table: expected a file, came {path}, which is none; check the path")
         folder = path.parent if images is None else Path(images)
         if not folder.is_dir():
             raise ValueError(
-                f"images must be a folder, got {folder}, which is none; check the path"
+                f"images: expected a folder, came {folder}, which is none; check the path"
             )
         self.name = path.stem
         self.image_size = image_size
@@ -170,7 +173,7 @@ class TableCaptions:
         if not self._entries:
             first = f", first {self.broken[0].key}: {self.broken[0].reason}" if self.broken else ""
             raise ValueError(
-                f"{path} must name at least one image of {folder} with a caption, got {rows} rows "
+                f"{path}: expected at least one image of {folder} with a caption, came {rows} rows "
                 f"and none usable{first}; check the columns and the folder"
             )
 

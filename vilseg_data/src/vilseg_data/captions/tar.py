@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 _BLOCK = 512
 _CHUNK = 1 << 20
 _ZEROS = bytes(_BLOCK)
+_GZIP = b"\x1f\x8b"
 _MAX_NAME = 1 << 20  # no path is longer; a header that claims more is not worth its memory
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 
@@ -93,7 +94,8 @@ class TarReader:
                 info = None
             if info is None or info.size < 0:
                 if sound:
-                    self.damage.append(f"no valid header at byte {at}")
+                    packed = "; compressed, unpack it first" if block[:2] == _GZIP else ""
+                    self.damage.append(f"no valid header at byte {at}{packed}")
                 sound = False
                 continue
             sound = True

@@ -47,15 +47,17 @@ def build_labelled(
     side (64) and the seed it is drawn from.
     """
     if name not in LABELLED_SETS:
-        raise ValueError(f"name must be one of {sorted(LABELLED_SETS)}, got {name!r}; choose one")
+        raise ValueError(
+            f"name: expected one of {sorted(LABELLED_SETS)}, came {name!r}; choose one"
+        )
     if unseen is not None and name in _OWN_UNSEEN:
         raise ValueError(
-            f"unseen must be left out for {name!r}, got {unseen!r}; its unseen classes are not "
+            f"unseen: expected none for {name!r}, came {unseen!r}; its unseen classes are not "
             "chosen by name"
         )
     if name == "world":
         if root is not None:
-            raise ValueError(f"root must be left out for 'world', got {root}; it reads no files")
+            raise ValueError(f"root: expected none for 'world', came {root}; it reads no files")
         return WorldLabelled(
             split="val" if split is None else split,
             count=200 if count is None else count,
@@ -64,12 +66,12 @@ def build_labelled(
         )
     if root is None:
         raise ValueError(
-            f"root must be given for {name!r}, got none; it is the folder that holds the unpacked "
-            "set"
+            f"root: expected a folder for {name!r}, came none; give the folder that holds the "
+            "unpacked set"
         )
     if size is not None:
         raise ValueError(
-            f"size must be left out for {name!r}, got {size}; photos keep their own size"
+            f"size: expected none for {name!r}, came {size}; photos keep their own size"
         )
     options = {"split": split, "unseen": unseen, "count": count}
     return _ON_DISK[name](root, **{key: v for key, v in options.items() if v is not None})

@@ -32,19 +32,21 @@ class ClassList:
         count = len(self.names)
         if len(self.prompts) != count or self.palette.shape != (count, 3):
             raise ValueError(
-                f"names, prompts and palette must be equally long, got {count} names, "
+                f"names, prompts, palette: expected equal lengths, came {count} names, "
                 f"{len(self.prompts)} prompts and a palette of shape {self.palette.shape}; "
                 "give one prompt and one colour for each name"
             )
         for field, values in (("names", self.names), ("prompts", self.prompts)):
             repeated = sorted({value for value in values if values.count(value) > 1})
             if repeated:
-                raise ValueError(f"{field} must differ, got {repeated} twice; rename or drop one")
+                raise ValueError(
+                    f"{field}: expected each once, came {repeated} twice; rename or drop one"
+                )
         ids = (*self.unseen, *(() if self.background is None else (self.background,)))
         wrong = [k for k in ids if not 0 <= k < count]
         if wrong:
             raise ValueError(
-                f"unseen and background must be ids in 0..{count - 1}, got {wrong}; "
+                f"unseen, background: expected ids in 0..{count - 1}, came {wrong}; "
                 "ids count from 0 in the order of names"
             )
 
@@ -56,7 +58,7 @@ class ClassList:
         unknown = [name for name in names if name not in self.names]
         if unknown:
             raise ValueError(
-                f"names must be classes of the set, got {unknown}; it has {self.names}"
+                f"names: expected classes of the set, came {unknown}; choose of {self.names}"
             )
         return tuple(self.names.index(name) for name in names)
 

@@ -47,7 +47,7 @@ class LabelledFiles:
             ValueError: a photo or a mask of `ids` is missing, or `count` is below 1.
         """
         if count is not None and count < 1:
-            raise ValueError(f"count must be at least 1, got {count}; leave it out for all")
+            raise ValueError(f"count: expected at least 1, came {count}; leave it out for all")
         self.name, self.classes, self.split, self.form = name, classes, split, form
         self.notes = notes
         self._ids = sorted(ids)

@@ -10,12 +10,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from vilseg_data.decode import IMAGE_SUFFIXES
 from vilseg_data.labelled.classes import IGNORE, ClassList, colour_map
 from vilseg_data.labelled.files import LabelledFiles
 from vilseg_data.labelled.layout import Form, find_form, read_split
 from vilseg_data.labelled.masks import MaskFolder, stems, value_table
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _IGNORED = frozenset(("ignore", "void", "unlabeled", "unlabelled"))
 _NUMBERED = re.compile(r"(\d+)\s*:\s*(.+)")
 
@@ -32,14 +32,16 @@ class FolderSet(LabelledFiles):
         found = find_form(Path(root), _forms(split), what="a folder set")
         names = read_classes(found.parts["classes"])
         images, masks = found.parts["images"], MaskFolder(found.parts["masks"])
-        photos = stems(images, suffixes=_SUFFIXES)
+        photos = stems(images, suffixes=IMAGE_SUFFIXES)
         notes: tuple[str, ...] = ()
         if found.form == "lists":
             ids, _ = read_split([found.parts["lists"]], split)
         else:
             ids = sorted(photos.keys() | masks.keys())
         if not ids:
-            raise ValueError(f"{images}: expected images of {', '.join(_SUFFIXES)}, came none")
+            raise ValueError(
+                f"{images}: expected images of {', '.join(IMAGE_SUFFIXES)}, came none; add them"
+            )
         if found.form == "all":
             notes = (f"{split}: the folder has no splits, so it is all {len(ids)} images",)
         kept = [name for name in names.values() if name not in _IGNORED]
@@ -97,7 +99,7 @@ def read_classes(path: Path) -> dict[int, str]:
     ):
         repeated = sorted({value for value in values if values.count(value) > 1})
         if repeated:
-            raise ValueError(f"{path}: expected every {what} once, came {repeated} twice")
+            raise ValueError(f"{path}: expected every {what} once, came {repeated} twice; drop one")
     high = [k for k, name in pairs if k > IGNORE or (k == IGNORE and name not in _IGNORED)]
     if high:
         raise ValueError(

@@ -89,13 +89,17 @@ def read_split(places: Sequence[Path], split: str) -> tuple[list[str], Path]:
             continue
         ids = path.read_text(encoding="utf-8-sig", errors="replace").split()
         if not ids:
-            raise ValueError(f"split must list at least one id, got {path}, which is empty")
+            raise ValueError(
+                f"split: expected at least one id, came {path}, which is empty; list them"
+            )
         if len(set(ids)) != len(ids):
-            raise ValueError(f"{path} must list every id once, got {len(ids)} with repeats")
+            raise ValueError(
+                f"{path}: expected every id once, came {len(ids)} with repeats; drop them"
+            )
         return sorted(ids), path
     found = sorted({path.stem for place in places for path in place.glob("*.txt")})
     folders = ", ".join(str(place) for place in places)
-    raise ValueError(f"split must be one of {found} of {folders}, got {split!r}")
+    raise ValueError(f"split: expected one of {found} of {folders}, came {split!r}; choose one")
 
 
 def is_list(ids: Sequence[str], known: Mapping[str, Any]) -> bool:

@@ -104,7 +104,7 @@ def _find_loadmat() -> Any:
     except ImportError as error:
         raise ValueError(
             "masks in .mat files need scipy, which is not installed; install it with: "
-            "pip install 'vilseg-data[mat]'"
+            "pip install scipy"
         ) from error
 
 

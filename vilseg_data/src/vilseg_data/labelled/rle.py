@@ -33,7 +33,10 @@ def _parse(text: str | bytes) -> list[int]:
     for byte in text.encode() if isinstance(text, str) else text:
         bits = byte - 48
         if not 0 <= bits < 64:
-            raise ValueError(f"counts: expected characters '0' to 'o', came {chr(byte)!r}")
+            raise ValueError(
+                f"counts: expected characters '0' to 'o', came {chr(byte)!r}; the annotation is "
+                "damaged"
+            )
         number |= (bits & 31) << shift
         shift += 5
         if bits & 32:
@@ -43,5 +46,8 @@ def _parse(text: str | bytes) -> list[int]:
         runs.append(number + (runs[-2] if len(runs) > 2 else 0))
         number, shift = 0, 0
     if shift:
-        raise ValueError("counts: expected a whole last number, came text that is cut short")
+        raise ValueError(
+            "counts: expected a whole last number, came text that is cut short; the annotation is "
+            "damaged"
+        )
     return runs

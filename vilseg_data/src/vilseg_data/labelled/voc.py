@@ -76,7 +76,9 @@ class VocSegmentation(LabelledFiles):
         if classes not in (21, 20):
             raise ValueError(f"classes: expected 21 or 20, came {classes}; choose one")
         if annotations not in _FOLDERS:
-            raise ValueError(f"annotations: expected 'official' or 'aug', came {annotations!r}")
+            raise ValueError(
+                f"annotations: expected 'official' or 'aug', came {annotations!r}; choose one"
+            )
         folder = _FOLDERS[annotations]
         parts = {part: [f"{base}{part}/" for base in _BASES] for part in ("JPEGImages", folder)}
         found = find_form(Path(root), [Form(annotations, parts)], what="VOC")

@@ -51,5 +51,7 @@ def choose_split(family: str, name: str) -> ZeroShotSplit:
     """A zero-shot split by the names of `ZERO_SHOT`."""
     known = ZERO_SHOT[family]
     if name not in known:
-        raise ValueError(f"unseen: expected one of {sorted(known)} of {family}, came {name!r}")
+        raise ValueError(
+            f"unseen: expected one of {sorted(known)} of {family}, came {name!r}; choose one"
+        )
     return known[name]

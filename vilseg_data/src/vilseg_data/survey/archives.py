@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from vilseg_data.captions.archive import IMAGES, MAX_BYTES, clean
+from vilseg_data.captions.archive import MAX_BYTES, clean
 from vilseg_data.captions.locations import find_shards, is_remote, open_shard, shard_name
 from vilseg_data.captions.sample import Broken, BrokenSampleError
 from vilseg_data.captions.shard import ShardDamage, ShardSample, read_shard
 from vilseg_data.captions.shards import name_of
+from vilseg_data.decode import IMAGE_SUFFIXES
 from vilseg_data.survey.records import Finding, Kind, Record, no_caption, sidecar_captions
 
 _MAX_TEXT = 1 << 20  # bytes of a caption file: beyond, it is none
@@ -53,7 +54,7 @@ class ZipRecords:
 
     def total(self) -> int:
         return sum(
-            name.lower().endswith(IMAGES)
+            name.lower().endswith(IMAGE_SUFFIXES)
             for names in self._members
             if isinstance(names, list)
             for name in names
@@ -67,7 +68,7 @@ class ZipRecords:
                 continue
             with zipfile.ZipFile(path) as archive:
                 for key in names:
-                    if key.lower().endswith(IMAGES):
+                    if key.lower().endswith(IMAGE_SUFFIXES):
                         met.add(key)
                         yield self._record(archive, key)
         if self._captions is not None and self._whole:

@@ -16,9 +16,10 @@ from typing import Literal, Protocol
 from PIL import Image
 from torch import Tensor
 
-from vilseg_data.captions.archive import IMAGES, MAX_BYTES, clean
+from vilseg_data.captions.archive import MAX_BYTES, clean
 from vilseg_data.captions.sample import BrokenSampleError, CaptionSource
 from vilseg_data.captions.tables import read_rows
+from vilseg_data.decode import IMAGE_SUFFIXES
 
 Kind = Literal[
     "archive",
@@ -187,10 +188,10 @@ def image_files(root: Path) -> list[Path]:
     """Every image file below `root`, sorted by path; ValueError if there is none."""
     if not root.is_dir():
         raise ValueError(f"root must be a folder, got {root}, which is none; check the path")
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGES and p.is_file())
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not files:
         raise ValueError(
-            f"root must hold images ({', '.join(IMAGES)}), got none below {root}; "
+            f"root must hold images ({', '.join(IMAGE_SUFFIXES)}), got none below {root}; "
             "give the folder of the images"
         )
     return files

@@ -17,7 +17,7 @@ def check_images(images: Tensor, *, name: str, channels: int | None = None) -> N
     """
     if not images.is_floating_point():
         raise ValueError(
-            f"{name}: expected floating point values, images in [0, 1], got {images.dtype}; "
+            f"{name}: expected floating point values, images in [0, 1], came {images.dtype}; "
             f"convert with {name}.float() / 255"
         )
     check_shape(images, name=name, channels=channels)
@@ -33,7 +33,7 @@ def check_shape(maps: Tensor, *, name: str, channels: int | None = None) -> None
     shape = tuple(maps.shape)
     if maps.ndim != 4 or 0 in shape[1:] or (channels is not None and shape[1] != channels):
         raise ValueError(
-            f"{name}: expected shape (n, {wanted}, h, w) with h, w >= 1, got {shape}; add a batch "
+            f"{name}: expected shape (n, {wanted}, h, w) with h, w >= 1, came {shape}; add a batch "
             f"dimension with {name}[None], one of channels with {name}[:, None], or move channels "
             "first"
         )
@@ -47,7 +47,7 @@ def check_number(value: float, *, name: str, low: float, high: float) -> None:
     """
     if not (math.isfinite(value) and low <= value <= high):
         raise ValueError(
-            f"{name}: expected a number from {low:g} to {high:g}, got {value}; "
+            f"{name}: expected a number from {low:g} to {high:g}, came {value}; "
             f"{name}={low:g} does the least"
         )
 
@@ -63,7 +63,7 @@ def check_chance(chance: Chance, *, name: str) -> None:
         return
     if len(chance) != 2:
         raise ValueError(
-            f"{name}: expected one probability, or two as (global, local), got {chance}; one "
+            f"{name}: expected one probability, or two as (global, local), came {chance}; one "
             "number serves both kinds of view"
         )
     for kind, number in zip(("global", "local"), chance, strict=True):
@@ -80,12 +80,12 @@ def check_generator(generator: Generator | None, *, device: torch.device | None)
         return
     if not isinstance(generator, Generator):
         raise ValueError(
-            f"generator: expected a torch.Generator, got {type(generator).__name__}; "
+            f"generator: expected a torch.Generator, came {type(generator).__name__}; "
             "make one with torch.Generator().manual_seed(0)"
         )
     if device is not None and generator.device.type not in ("cpu", device.type):
         raise ValueError(
-            f"generator: expected one on the CPU or on {device.type}, as the images are, got one "
+            f"generator: expected one on the CPU or on {device.type}, as the images are, came one "
             f"on {generator.device}; torch.Generator() on the CPU serves images on any device"
         )
 
@@ -98,6 +98,6 @@ def check_range(pair: tuple[float, float], *, name: str, high: float) -> None:
     """
     if len(pair) != 2 or not (0 < pair[0] <= pair[1] <= high and math.isfinite(pair[1])):
         raise ValueError(
-            f"{name}: expected (low, high) with 0 < low <= high <= {high:g}, got {tuple(pair)}; "
+            f"{name}: expected (low, high) with 0 < low <= high <= {high:g}, came {tuple(pair)}; "
             f"repeat one number to fix the value, e.g. (1.0, 1.0)"
         )

@@ -93,7 +93,7 @@ class InvertibleAugmentation:
             ValueError: n below 0, or `generator` on another device than the CPU and `device`.
         """
         if n < 0:
-            raise ValueError(f"n: expected at least 0, got {n}; pass len(images)")
+            raise ValueError(f"n: expected at least 0, came {n}; pass len(images)")
         check_generator(generator, device=None if device is None else torch.device(device))
         draws = uniform(n, 11, generator=generator)
         affine = None
@@ -150,7 +150,7 @@ class InvertibleAugmentation:
         _check(images, params, name="images", mode=mode)
         if antialias and mode == "nearest":
             raise ValueError(
-                'antialias: expected mode="bilinear", got mode="nearest"; labels cannot blur: '
+                'antialias: expected mode="bilinear", came mode="nearest"; labels cannot blur: '
                 "leave antialias out"
             )
         if colour:
@@ -222,7 +222,7 @@ def _check_stride(features: Tensor, image_size: Sequence[int]) -> None:
     if h % rows or w % columns:
         raise ValueError(
             f"features: expected a grid that divides images of {h} x {w}, "
-            f"got {rows} x {columns}; its stride is no whole number of pixels, so flips and "
+            f"came {rows} x {columns}; its stride is no whole number of pixels, so flips and "
             "turns would shift it: crop or resize the images to a multiple of the stride"
         )
 
@@ -231,13 +231,13 @@ def _check(values: Tensor, params: AugmentationParams, *, name: str, mode: str) 
     check_shape(values, name=name)
     if len(params) != values.shape[0]:
         raise ValueError(
-            f"params: expected one set for each of the {values.shape[0]} {name}, got "
+            f"params: expected one set for each of the {values.shape[0]} {name}, came "
             f"{len(params)}; sample({values.shape[0]}) or index params like the {name}"
         )
     if mode not in ("bilinear", "nearest"):
-        raise ValueError(f'mode: expected "bilinear" or "nearest", got {mode!r}')
+        raise ValueError(f'mode: expected "bilinear" or "nearest", came {mode!r}; choose one')
     if mode == "bilinear" and not values.is_floating_point():
         raise ValueError(
-            f"{name}: {values.dtype} values cannot be interpolated; "
+            f"{name}: expected floating point values to interpolate, came {values.dtype}; "
             f'pass mode="nearest" for label maps, or {name}.float()'
         )

@@ -81,7 +81,7 @@ class MultiCrop:
             value = getattr(self, name)
             if not isinstance(value, Integral) or value < least:
                 raise ValueError(
-                    f"{name}: expected an integer of at least {least}, got {value!r}; "
+                    f"{name}: expected an integer of at least {least}, came {value!r}; "
                     "give it in whole pixels or views"
                 )
         check_range(self.global_scale, name="global_scale", high=1.0)

@@ -40,12 +40,16 @@ class AugmentationParams:
         for name, shape in wanted.items():
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != shape:
-                raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")
+                raise ValueError(
+                    f"{name}: expected shape {shape}, came {tuple(value.shape)}; give a row an "
+                    "image, as `sample` does"
+                )
         if self.flip.dtype != torch.bool:
-            raise ValueError(f"flip: expected torch.bool, got {self.flip.dtype}; use flip.bool()")
+            raise ValueError(f"flip: expected torch.bool, came {self.flip.dtype}; use flip.bool()")
         if self.turns is not None and self.turns.dtype != torch.int64:
             raise ValueError(
-                f"turns: expected torch.int64 in 0..3, got {self.turns.dtype}; use turns.long() % 4"
+                f"turns: expected torch.int64 in 0..3, came {self.turns.dtype}; use "
+                "turns.long() % 4"
             )
 
     @classmethod
@@ -65,11 +69,14 @@ class AugmentationParams:
             ValueError: another shape, or a map without an inverse.
         """
         if affine.ndim != 3 or affine.shape[1:] != (2, 3):
-            raise ValueError(f"affine: expected shape (n, 2, 3), got {tuple(affine.shape)}")
+            raise ValueError(
+                f"affine: expected shape (n, 2, 3), came {tuple(affine.shape)}; give a map an "
+                "image, affine[None] for one"
+            )
         determinant = torch.linalg.det(affine[..., :2].double())
         if not bool((determinant.isfinite() & (determinant.abs() > 1e-6)).all()):
             raise ValueError(
-                "affine: expected maps with an inverse, got a determinant of 0 or not finite; "
+                "affine: expected maps with an inverse, came a determinant of 0 or not finite; "
                 "an augmentation that flattens the image cannot be undone"
             )
         return replace(cls.identity(affine.shape[0], device=affine.device), affine=affine)

@@ -28,9 +28,8 @@ def contact_sheet(
     """Draw one row an image: its boxes, its views, its changed copy and what comes back of it.
 
     The dots on the global view are where the centres of 3 x 3 patches of the local views lie on
-    it. `invert` undoes
-    geometry alone, so what is brought back keeps the colours of the changed copy, and it is black
-    where nothing came back.
+    it. `invert` undoes geometry alone, so what is brought back keeps the colours of the changed
+    copy, and it is black where nothing came back.
 
     Args:
         images: (n, 3, h, w) floating point in [0, 1].

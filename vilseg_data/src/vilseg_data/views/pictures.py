@@ -20,17 +20,17 @@ def as_list(pictures: Pictures) -> list[Image.Image]:
     for index, picture in enumerate(found):
         if not isinstance(picture, Image.Image):
             raise ValueError(
-                f"images: expected a tensor (n, 3, h, w), a Pillow image or a list of them, got "
+                f"images: expected a tensor (n, 3, h, w), a Pillow image or a list of them, came "
                 f"{type(picture).__name__} at {index}; stack tensors with torch.stack"
             )
         if picture.mode != "RGB":
             raise ValueError(
-                f"images: expected Pillow images of mode RGB, got {picture.mode} at {index}; "
+                f"images: expected Pillow images of mode RGB, came {picture.mode} at {index}; "
                 'use image.convert("RGB")'
             )
         if 0 in picture.size:
             raise ValueError(
-                f"images: expected at least one pixel, got {picture.size} at {index}; leave it out"
+                f"images: expected at least one pixel, came {picture.size} at {index}; leave it out"
             )
     return found
 

@@ -33,12 +33,12 @@ class Place:
         shape, flips = tuple(self.boxes.shape), tuple(self.flips.shape)
         if not shape or shape[-1] != 4 or shape[:-1] != flips:
             raise ValueError(
-                f"boxes, flips: expected shapes (..., 4) and (...), got {shape} and {flips}; "
+                f"boxes, flips: expected shapes (..., 4) and (...), came {shape} and {flips}; "
                 "give every box its flip"
             )
         if self.flips.dtype != torch.bool:
             raise ValueError(
-                f"flips: expected torch.bool, got {self.flips.dtype}; use flips.bool()"
+                f"flips: expected torch.bool, came {self.flips.dtype}; use flips.bool()"
             )
 
     def __getitem__(self, index: int | slice | Tensor) -> "Place":
@@ -97,7 +97,7 @@ class Overlap:
         if not 3 <= len(own) <= 3 + len(lead) or any(a not in (1, b) for a, b in pairs):
             raise ValueError(
                 f"features: expected a shape that expands to {(*lead, 'c', 'rows', 'columns')}, "
-                f"got {tuple(own)}; give the features of the other view, one grid a view"
+                f"came {tuple(own)}; give the features of the other view, one grid a view"
             )
         values = features.expand(*lead, *own[-3:])
         n, dtype = math.prod(lead), torch.promote_types(features.dtype, torch.float32)
@@ -126,12 +126,14 @@ def overlap(view: Place, other: Place, *, size: tuple[int, int]) -> Overlap:
         ValueError: the leading dimensions do not broadcast, or `size` has no cell.
     """
     if min(size) < 1:
-        raise ValueError(f"size: expected (h, w) of at least 1, got {tuple(size)}; count the cells")
+        raise ValueError(
+            f"size: expected (h, w) of at least 1, came {tuple(size)}; count the cells"
+        )
     try:
         lead = np.broadcast_shapes(view.flips.shape, other.flips.shape)
     except ValueError as error:
         raise ValueError(
-            f"view, other: expected leading dimensions that broadcast, got "
+            f"view, other: expected leading dimensions that broadcast, came "
             f"{tuple(view.flips.shape)} and {tuple(other.flips.shape)}; take the views of the same "
             "images, e.g. local (v, n) and global (n,)"
         ) from error

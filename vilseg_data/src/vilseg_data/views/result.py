@@ -35,7 +35,7 @@ class Views:
         shapes = {(*p.global_view.shape[1:], *p.local_views[:, :0].shape) for p in parts}
         if len(shapes) != 1:
             raise ValueError(
-                f"parts: expected views of one multi-crop, got {len(shapes)} different shapes of "
+                f"parts: expected views of one multi-crop, came {len(shapes)} different shapes of "
                 "views; use the same sizes and num_local for all images of a batch"
             )
         return cls(

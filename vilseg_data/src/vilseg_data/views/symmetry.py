@@ -26,7 +26,7 @@ def act(values: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:
         turned = torch.where(_each(turns % 2 == 1), turned.mT, turned)
     elif bool((turns % 2 == 1).any()):
         raise ValueError(
-            f"turns: expected half turns of images of {h} x {w}, got a quarter turn, after which "
+            f"turns: expected half turns of images of {h} x {w}, came a quarter turn, after which "
             "they would have another size; use square images or quarter_turn=0"
         )
     turned = torch.where(_each((turns == 1) | (turns == 2)), turned.flip(-1), turned)

@@ -40,16 +40,18 @@ WORLD_CLASSES = _classes()
 
 def _check(*, split: str, count: int, image_size: int, seed: int) -> None:
     if not split:
-        raise ValueError("split must be a name, got ''; any name is a split, for instance 'train'")
+        raise ValueError(
+            "split: expected a name, came ''; any name is a split, for instance 'train'"
+        )
     if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}; ask for one scene or more")
+        raise ValueError(f"count: expected at least 1, came {count}; ask for one scene or more")
     if image_size < MIN_SIZE:
         raise ValueError(
-            f"image_size must be at least {MIN_SIZE}, got {image_size}; below that the shapes "
+            f"image_size: expected at least {MIN_SIZE}, came {image_size}; below that the shapes "
             "cannot be told apart, 64 is the usual size"
         )
     if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}; use 0 or more")
+        raise ValueError(f"seed: expected at least 0, came {seed}; use 0 or more")
 
 
 def _rng(seed: int, split: str, index: int) -> np.random.Generator:
@@ -63,7 +65,7 @@ def _key(split: str, index: int) -> str:
 
 def _position(index: int, count: int) -> int:
     if not -count <= index < count:
-        raise IndexError(f"index must be in 0..{count - 1}, got {index}")
+        raise IndexError(f"index: expected 0..{count - 1}, came {index}")
     return index % count
 
 
@@ -86,7 +88,7 @@ class WorldCaptions:
         _check(split=split, count=count, image_size=image_size, seed=seed)
         if captions_per_image < 1:
             raise ValueError(
-                f"captions_per_image must be at least 1, got {captions_per_image}; "
+                f"captions_per_image: expected at least 1, came {captions_per_image}; "
                 "every scene needs a caption"
             )
         self.name = f"world/{split}"

@@ -16,7 +16,9 @@ def contact_sheet(
     Returns uint8 (3, 2 * rows * (image_size + 2) - 2, columns * (image_size + 2) - 2).
     """
     if rows < 1 or columns < 1:
-        raise ValueError(f"rows and columns must be at least 1, got {rows} and {columns}")
+        raise ValueError(
+            f"rows, columns: expected at least 1, came {rows} and {columns}; raise them"
+        )
     scenes = WorldLabelled(split=split, count=rows * columns, image_size=image_size, seed=seed)
     palette = torch.from_numpy(scenes.classes.palette)
     step = image_size + _GAP
