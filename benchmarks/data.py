@@ -70,7 +70,6 @@ def run(
             console.print(f"measuring {problem.subject} {problem.sizes}", highlight=False)
             rows += measure(
                 problem,
-                images=images,
                 device=given.device,
                 budget=budget,
                 copy_bytes_per_s=limits.copy_bytes_per_s,

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.data_images import cycle, write_archive, write_shards
-from benchmarks.data_problems import Contender, Inputs, Problem, load
+from benchmarks.data_problems import RAW, Contender, Inputs, Problem, load
 from vilseg_data import (
     ArchiveCaptions,
     CaptionLoader,
@@ -64,7 +64,7 @@ def decoding(inputs: Inputs, *, size: int) -> Problem:
     ours = over_all(lambda data: decode_image(data, size=size))
     contenders = [
         Contender("vilseg decode_image", "vilseg", lambda _: ours),
-        Contender("Pillow raw decode", "peer", lambda _: lambda: raw_decode(files)),
+        Contender(RAW, "peer", lambda _: lambda: raw_decode(files)),
     ]
     for name, decode in each.items():
         call = over_all(decode)
@@ -126,7 +126,7 @@ def loading(inputs: Inputs, *, size: int) -> Problem:
         ),
         Contender("vilseg StreamLoader, tar", "vilseg", stream),
         Contender("webdataset plain, tar", "peer", webdataset),
-        Contender("Pillow raw decode", "peer", lambda _: lambda: raw_decode(files)),
+        Contender(RAW, "peer", lambda _: lambda: raw_decode(files)),
     )
     return Problem("loader", len(files), {"size": size, "batch": batch}, contenders, alone=True)
 

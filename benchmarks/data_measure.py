@@ -3,12 +3,9 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 
 from benchmarks import common
-from benchmarks.data_decode import raw_decode
-from benchmarks.data_images import Images, cycle
-from benchmarks.data_problems import Contender, Problem, Unavailable
+from benchmarks.data_problems import RAW, Contender, Problem, Unavailable
 from benchmarks.data_schema import DataRow
 from benchmarks.schema import Device, Timing, reason
 
@@ -19,16 +16,11 @@ _Times = tuple[Timing, Timing | None]
 def measure(
     problem: Problem,
     *,
-    images: Images,
     device: Device,
     budget: common.Budget,
     copy_bytes_per_s: float,
 ) -> list[DataRow]:
     """A row of each contender: measured, or skipped with the reason."""
-    if problem.least_bytes:
-        limit = problem.n * copy_bytes_per_s / problem.least_bytes
-    else:
-        limit = _raw_rate(images, problem.n, budget=budget)
     with ExitStack() as stack:
         if problem.alone:
             found = [_alone(c, device=device, budget=budget) for c in problem.contenders]
@@ -37,6 +29,7 @@ def measure(
             calls = [call for call in ready if not isinstance(call, str)]
             times = iter(_times(calls, device=device, budget=budget))
             found = [call if isinstance(call, str) else next(times) for call in ready]
+    limit = _limit(problem, found, copy_bytes_per_s=copy_bytes_per_s)
     rows = []
     for contender, item in zip(problem.contenders, found, strict=True):
         wall, processor = (None, None) if isinstance(item, str) else item
@@ -57,12 +50,14 @@ def measure(
     return rows
 
 
-def _raw_rate(images: Images, n: int, *, budget: common.Budget) -> float:
-    """Files a second that Pillow decodes, by the 20th percentile: what slows it is no limit."""
-    call = partial(raw_decode, cycle(images.files, n))
-    processor = replace(budget, clock="processor")
-    [timing] = common.measure_times([call], device="cpu", budget=processor)
-    return n / timing.p20_s
+def _limit(problem: Problem, found: Sequence[_Times | str], *, copy_bytes_per_s: float) -> float:
+    """Images a second; of decoding by the 20th percentile: what slows a call is no limit."""
+    if problem.least_bytes:
+        return problem.n * copy_bytes_per_s / problem.least_bytes
+    names = [contender.name for contender in problem.contenders]
+    raw = found[names.index(RAW)]
+    assert not isinstance(raw, str)
+    return problem.n / (raw[1] or raw[0]).p20_s
 
 
 def _alone(contender: Contender, *, device: Device, budget: common.Budget) -> _Times | str:

@@ -13,6 +13,9 @@ from benchmarks.data_images import Images
 from benchmarks.data_schema import Origin, Subject
 from benchmarks.schema import Device
 
+# The contender that is the limit of decoding; every subject that decodes has it.
+RAW = "Pillow raw decode"
+
 
 class Unavailable(Exception):
     """A peer is not installed, or has no such function; the message is the reason."""
@@ -33,7 +36,8 @@ class Problem:
 
     Notation: n images a call; `size` is the side of a decoded image or of a global view in pixels,
     `local` that of each of `num_local` local views. A `least_bytes` of 0 means that the limit is
-    decoding. With `alone` implementations do not take turns: a loader works between its calls.
+    the contender `RAW`. With `alone` implementations do not take turns: a loader works between its
+    calls.
     """
 
     subject: Subject

@@ -59,6 +59,14 @@ def test_peers_that_every_machine_has_are_measured(result: DataResult) -> None:
     assert {"Pillow raw decode", "Pillow + resize", "webdataset plain, tar"} <= measured - skipped
 
 
+def test_decoding_is_held_against_pillow_in_the_same_problem(result: DataResult) -> None:
+    rows = [row for row in result.rows if row.limit == "raw decode"]
+    for raw in (row for row in rows if row.implementation == "Pillow raw decode"):
+        assert raw.images_per_s == pytest.approx(raw.limit_images_per_s)  # of one repeat
+        same = [row for row in rows if (row.subject, row.sizes) == (raw.subject, raw.sizes)]
+        assert {row.limit_images_per_s for row in same} == {raw.limit_images_per_s}
+
+
 def test_the_table_has_each_row_or_its_reason(result: DataResult) -> None:
     console = Console(width=200, file=io.StringIO(), record=True)
     console.print(summary(result))
@@ -97,9 +105,9 @@ def test_a_gpu_has_no_processor_time_and_the_cpu_has(fields: dict[str, Any]) -> 
 
 def row_of(contender: Contender) -> DataRow:
     """The row of a contender of our own making, three images a call."""
-    images = draw(1, width=32, height=32, seed=0)
-    problem = Problem("decode", 3, {"size": 8}, (contender,), alone=True)
-    [row] = measure(problem, images=images, device="cpu", budget=ONCE, copy_bytes_per_s=1.0)
+    problem = Problem("flip", 3, {"image": 8}, (contender,), least_bytes=12, alone=True)
+    [row] = measure(problem, device="cpu", budget=ONCE, copy_bytes_per_s=40.0)
+    assert row.limit_images_per_s == pytest.approx(10)
     return row
 
 
