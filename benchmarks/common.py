@@ -16,9 +16,10 @@ from itertools import accumulate
 from pathlib import Path
 
 import torch
+from pydantic import BaseModel
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.schema import Clock, Device, Environment, Result, Settings, Timing
+from benchmarks.schema import Clock, Device, Environment, Settings, Timing
 
 # Larger than any last-level cache, so that a call on the GPU finds its inputs in memory.
 _FLUSH_BYTES = 256 * 2**20
@@ -157,7 +158,7 @@ def revision() -> str | None:
     return done.stdout.strip()
 
 
-def write_result(path: Path, result: Result) -> None:
+def write_result(path: Path, result: BaseModel) -> None:
     """Write the file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
