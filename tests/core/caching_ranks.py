@@ -48,9 +48,11 @@ def count_reductions(module: DistributedDataParallel) -> list[int]:
         bucket: dist.GradBucket,  # type: ignore[name-defined]
     ) -> torch.futures.Future[Tensor]:
         seen.append(bucket.index())
-        work = dist.all_reduce(bucket.buffer().div_(dist.get_world_size()), async_op=True)
-        assert work is not None
-        return work.get_future().then(lambda future: future.value()[0])
+        # Waited for: a callback left to gloo's thread may still hold Python when the process ends.
+        dist.all_reduce(bucket.buffer().div_(dist.get_world_size()))
+        reduced: torch.futures.Future[Tensor] = torch.futures.Future()
+        reduced.set_result(bucket.buffer())
+        return reduced
 
     module.register_comm_hook(None, hook)
     return seen
@@ -81,4 +83,5 @@ def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
         found[towers] = {"value": value, **gradients(parts)}
         found[f"{towers} reductions"] = [len(seen) for seen in reductions.values()]
     torch.save(found, folder / f"{rank}.pt")
+    dist.barrier()
     dist.destroy_process_group()

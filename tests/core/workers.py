@@ -280,4 +280,5 @@ def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
         text = refusals(cast(dist.ProcessGroup, first_alone))
         (folder / f"{rank}.txt").write_text(text, encoding="utf-8")
     torch.save(found, folder / f"{rank}.pt")
+    dist.barrier()
     dist.destroy_process_group()
