@@ -25,9 +25,11 @@ reference in the interpreter and cross-compiled in the tests, but not yet measur
 WITHOUT_FLOAT64 = ("mps",)
 """Devices on which the chunked information, which sums in float64, cannot run."""
 
-HAS_TRITON = find_spec("triton") is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Whether kernels run in Triton's interpreter, on tensors of the CPU; decided at import."""
+
+HAS_TRITON = all(find_spec(name) for name in ("triton", *(["numpy"] if INTERPRETED else [])))
+"""Whether kernels can be run at all; the interpreter needs numpy as well."""
 
 
 def check_implementation(impl: str) -> None:
@@ -85,7 +87,7 @@ def _without_kernel(function: Function, device: torch.device, dtype: torch.dtype
     if function not in WITH_KERNEL:
         return "this function has no kernel"
     if not HAS_TRITON:
-        return "triton is not installed (pip install triton)"
+        return "triton is not installed (pip install triton; its interpreter needs numpy as well)"
     if dtype == torch.float64:
         return "the kernels compute in float32 and an input is float64"
     if device.type != "cuda" and not INTERPRETED:
