@@ -1,4 +1,4 @@
-"""Kernels run on a GPU or in Triton's interpreter; where neither is, there is nothing to collect."""
+"""Kernels run on a GPU or in Triton's interpreter; without either there is nothing to collect."""
 
 from vilseg_core.ops.dispatch import HAS_TRITON
 
