@@ -58,6 +58,25 @@ def count_reductions(module: DistributedDataParallel) -> list[int]:
     return seen
 
 
+def two_steps(towers: str, first: Tensor, second: Tensor) -> tuple[dict[str, Tensor], list[int]]:
+    """Value and gradients of the second step, and the reductions of each module over both.
+
+    Twice, because DDP rebuilds its buckets after the first step.
+    """
+    parts = modules(towers, group=dist.group.WORLD)
+    distinct = {id(module): module for module in parts.values()}
+    wrapped = {key: DistributedDataParallel(module) for key, module in distinct.items()}
+    reductions = {key: count_reductions(module) for key, module in wrapped.items()}
+    encoders = [wrapped[id(parts[key])] for key in ("first", "second")]
+    for _ in range(2):
+        for module in parts.values():
+            module.zero_grad()
+        value = cached_contrastive_step(
+            encoders, [first, second], loss=wrapped[id(parts["loss"])], chunk=CHUNK
+        )
+    return {"value": value, **gradients(parts)}, [len(seen) for seen in reductions.values()]
+
+
 def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
     """One process: two steps on this rank's part of the batch; saves gradients and reductions."""
     torch.set_num_threads(1)
@@ -67,21 +86,9 @@ def run(rank: int, sizes: tuple[int, ...], folder: Path) -> None:
     start = sum(sizes[:rank])
     first, second = (x[start : start + sizes[rank]] for x in batch(sum(sizes)))
     found: dict[str, Any] = {}
+    # In a function of its own, so that no module outlives the group it reduces over.
     for towers in TOWERS:
-        parts = modules(towers, group=dist.group.WORLD)
-        distinct = {id(module): module for module in parts.values()}
-        wrapped = {key: DistributedDataParallel(module) for key, module in distinct.items()}
-        reductions = {key: count_reductions(module) for key, module in wrapped.items()}
-        encoders = [wrapped[id(parts[key])] for key in ("first", "second")]
-        # Twice: DDP rebuilds its buckets after the first step.
-        for _ in range(2):
-            for module in parts.values():
-                module.zero_grad()
-            value = cached_contrastive_step(
-                encoders, [first, second], loss=wrapped[id(parts["loss"])], chunk=CHUNK
-            )
-        found[towers] = {"value": value, **gradients(parts)}
-        found[f"{towers} reductions"] = [len(seen) for seen in reductions.values()]
+        found[towers], found[f"{towers} reductions"] = two_steps(towers, first, second)
     torch.save(found, folder / f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
