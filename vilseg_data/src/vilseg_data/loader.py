@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vilseg_data.captions.sample import Broken, BrokenSampleError, CaptionSource
 from vilseg_data.decode import resize_square
+from vilseg_data.seeding import generator_for
 
 Progress = Callable[[int, int], None]
 _CHUNK = 256
@@ -61,10 +62,6 @@ class _Ahead:
 
     start: _Position
     result: Future[tuple[CaptionBatch, _Position]]
-
-
-def _rng(seed: int, epoch: int, purpose: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, purpose])))
 
 
 class CaptionLoader:
@@ -220,8 +217,8 @@ class CaptionLoader:
 
     def _draw_order(self, epoch: int) -> tuple[list[int], npt.NDArray[np.float64]]:
         count = len(self.source)
-        order: list[int] = _rng(self.seed, epoch, 0).permutation(count).tolist()
-        return order, _rng(self.seed, epoch, 1).random(count)
+        order: list[int] = generator_for(self.seed, epoch, 0).permutation(count).tolist()
+        return order, generator_for(self.seed, epoch, 1).random(count)
 
     def _collect(self, start: _Position) -> tuple[CaptionBatch, _Position]:
         """The batch that follows `start` and the position after it; changes no position."""

@@ -7,7 +7,7 @@ the weights with the towers' rows.
 import triton
 import triton.language as tl
 
-from vilseg_core.ops.triton_contrast_kernels import SHORTEST, _cosines
+from vilseg_core.ops.triton_contrast_kernels import SHORTEST, tile_cosines
 
 
 @triton.jit
@@ -136,7 +136,7 @@ def weights_kernel(
     start = column_start + (place // height) * COLUMNS
     rows = low + tl.arange(0, ROWS)
     columns = start + tl.arange(0, COLUMNS)
-    cosines = _cosines(
+    cosines = tile_cosines(
         image, text, inverse, rows, columns, row_count, column_count, width,
         image_row, image_stride, text_row, text_stride,
         ROWS, COLUMNS, STEP, EVEN, WIDEN, PRECISION,

@@ -62,7 +62,7 @@ def norms_kernel(
 
 
 @triton.jit
-def _cosines(
+def tile_cosines(
     image,
     text,
     inverse,
@@ -156,7 +156,7 @@ def scores_kernel(
     last = tl.minimum((part + 1) * share * COLUMNS, column_count)
     for start in range(part * share * COLUMNS, last, COLUMNS):
         columns = start + tl.arange(0, COLUMNS)
-        cosines = _cosines(
+        cosines = tile_cosines(
             image, text, inverse, rows, columns, row_count, column_count, width,
             image_row, image_stride, text_row, text_stride,
             ROWS, COLUMNS, STEP, EVEN, WIDEN, PRECISION,

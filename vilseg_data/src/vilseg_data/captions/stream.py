@@ -18,6 +18,7 @@ from vilseg_data.captions.locations import is_remote, open_shard, repeat_shards,
 from vilseg_data.captions.sample import Broken
 from vilseg_data.captions.shard import ShardDamage, ShardSample, read_shard
 from vilseg_data.captions.shards import name_of
+from vilseg_data.seeding import generator_for
 
 
 class StreamSample(NamedTuple):
@@ -223,7 +224,7 @@ class ShardStream:
         }
 
     def _rng(self, *words: int) -> np.random.Generator:
-        return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, *words])))
+        return generator_for(self.seed, *words)
 
     def _portions(self, epoch: int) -> list[_Portion]:
         count = len(self.shards)

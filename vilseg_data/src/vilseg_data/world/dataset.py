@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vilseg_data.captions.sample import Broken, CaptionSample
 from vilseg_data.labelled.classes import ClassList, LabelledSample
+from vilseg_data.seeding import generator_for
 from vilseg_data.world.language import caption
 from vilseg_data.world.scene import NAMES, draw_scene, labels, owners, paint, visible
 
@@ -55,8 +56,7 @@ def _check(*, split: str, count: int, image_size: int, seed: int) -> None:
 
 
 def _rng(seed: int, split: str, index: int) -> np.random.Generator:
-    entropy = [seed, int.from_bytes(split.encode(), "big"), index]
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
+    return generator_for(seed, int.from_bytes(split.encode(), "big"), index)
 
 
 def _key(split: str, index: int) -> str:
