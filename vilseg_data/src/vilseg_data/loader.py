@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vilseg_data.captions.sample import Broken, BrokenSampleError, CaptionSource
-from vilseg_data.decode import resize_square
+from vilseg_data.resize import resize_square
 from vilseg_data.seeding import generator_for
 
 Progress = Callable[[int, int], None]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vilseg_core.models import ViLSeg
-from vilseg_data.decode import resize_square
+from vilseg_data.resize import resize_squares
 
 
 @contextmanager
@@ -36,8 +36,7 @@ def squares(images: Sequence[Tensor], *, image_size: int) -> Tensor:
                 f"images: expected uint8 (3, h, w), got {image.dtype} {tuple(image.shape)} "
                 f"at position {number}"
             )
-    resized = [resize_square(image.cpu(), size=image_size) for image in images]
-    return torch.stack(resized).float() / 255
+    return resize_squares([image.cpu() for image in images], size=image_size).float() / 255
 
 
 def pixel_features(
