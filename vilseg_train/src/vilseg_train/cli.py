@@ -10,10 +10,12 @@ import typer
 from typer.core import TyperGroup
 
 from vilseg_train import data_command
-from vilseg_train.errors import RunEnded
+from vilseg_train.errors import RunEnded, SaidElsewhere
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from vilseg_train.config import RunConfig
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -33,7 +35,8 @@ class _Group(TyperGroup):
             if ctx.params.get("traceback"):
                 raise
             code = error.exit_code if isinstance(error, RunEnded) else USER_ERROR
-            typer.echo(f"vilseg: {_text(error)}", err=True)
+            if not isinstance(error, SaidElsewhere):
+                typer.echo(f"vilseg: {_text(error)}", err=True)
             raise typer.Exit(code) from error
         except KeyboardInterrupt as error:
             typer.echo("vilseg: interrupted", err=True)
@@ -89,15 +92,21 @@ def train(
     """Train a model on images with captions and leave a run folder."""
     from vilseg_train.config import load_config
     from vilseg_train.folder import saved_config
+    from vilseg_train.parallel import processes
     from vilseg_train.trainer import Trainer
 
     folder = out or Path("runs") / (Path(preset).stem if preset else "world")
-    if resume and preset is None:
-        config = saved_config(folder).overridden(sets or [])
-    else:
-        config = load_config(preset or "world", overrides=sets or [])
-    Trainer(config, out=folder, resume=resume, console=_console()).fit()
-    typer.echo(f"run: {folder}")
+
+    def configure() -> "RunConfig":
+        if resume and preset is None:
+            return saved_config(folder).overridden(sets or [])
+        return load_config(preset or "world", overrides=sets or [])
+
+    with processes() as ranks:
+        config = ranks.from_leader(configure)
+        Trainer(config, out=folder, resume=resume, console=_console(), ranks=ranks).fit()
+        if ranks.leads:
+            typer.echo(f"run: {folder}")
 
 
 @app.command("eval")

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
+from vilseg_data.batch import Share
 from vilseg_data.captions.archive import ArchiveCaptions
 from vilseg_data.captions.mix import EveryCaption, MixedCaptions, NamedPersons
 from vilseg_data.captions.sample import CaptionSource
@@ -33,7 +34,8 @@ class CaptionsConfig(BaseModel):
     `captions` "random" shows each image once an epoch with one of its captions, "all" once with
     each. `person` is a word in place of CC12M's `<PERSON>`. `max_broken` is the share of unreadable
     samples that is put up with. `cache` decodes every image once and keeps it in memory; without it
-    each batch is decoded when its turn comes, for sets that do not fit.
+    each batch is decoded when its turn comes, for sets that do not fit. Without `drop_last` the
+    last batch of an epoch holds what is left.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +62,7 @@ class CaptionsConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     max_broken: float = Field(default=0.01, ge=0.0, le=1.0)
     cache: bool = True
+    drop_last: bool = True
 
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:
@@ -160,10 +163,13 @@ def build_loader(
     seed: int,
     rank: int = 0,
     world_size: int = 1,
+    share: Share | None = None,
 ) -> CaptionLoader | StreamLoader:
     """Batches from `source`, as `build_captions` made it or any other.
 
-    rank, world_size: which share of a stream; a listed source is not divided (ValueError).
+    Of `world_size` ranks the loader of each gives its part of every batch of batch_size: its rows
+    of one order, or of a stream what its share of the shards holds. share: gathers a list over
+    the ranks, for what they must tell one another.
     """
     if isinstance(source, StreamHead):
         assert config.shards is not None
@@ -182,13 +188,10 @@ def build_loader(
             tokenizer,
             batch_size=batch_size,
             image_size=config.image_size,
+            drop_last=config.drop_last,
             max_broken=config.max_broken,
             person=config.person,
-        )
-    if world_size != 1:
-        raise ValueError(
-            f"world_size: expected 1 for {source.name}, which is listed, came {world_size}; only "
-            "shards with stream=true are divided over ranks"
+            share=share,
         )
     return CaptionLoader(
         source,
@@ -197,7 +200,11 @@ def build_loader(
         image_size=config.image_size,
         seed=seed,
         cache=config.cache,
+        drop_last=config.drop_last,
         max_broken=config.max_broken,
+        rank=rank,
+        world_size=world_size,
+        share=share,
     )
 
 
