@@ -64,8 +64,8 @@ def evaluate(
     rule = background or BackgroundRule()
     scoring = scoring or Scoring()
     sets = ClassSets.of(dataset.classes)
-    threshold = _threshold(rule, abstention, sets=sets)
-    owners = _word_classes(segmenter, dataset, rule=rule, given=word_classes)
+    threshold = background_threshold(rule, abstention, sets=sets)
+    owners = word_owners(segmenter, dataset, rule=rule, given=word_classes)
     protocols = (*usual_protocols(background=rule.counted), *scoring.extra)
     chosen = candidate_sets(protocols, sets=sets, word_classes=owners, threshold=threshold)
     counter = Counter(sets, word_classes=owners, candidates=chosen, levels=threshold is not None)
@@ -78,7 +78,35 @@ def evaluate(
         ranks=ranks or Alone(),
         progress=progress,
     )
-    levels = pooled_levels(records, classes=len(sets.names)) if counter.levels else None
+    return result_of(
+        records,
+        segmenter=segmenter,
+        dataset=dataset,
+        split=split,
+        rule=rule,
+        abstention=abstention,
+        owners=owners,
+        scoring=scoring,
+        about=about or {},
+    )
+
+
+def result_of(
+    records: Sequence[ImageRecord],
+    *,
+    segmenter: Segmenter,
+    dataset: LabelledSet,
+    split: str | None,
+    rule: BackgroundRule,
+    abstention: Abstention | None,
+    owners: Sequence[int],
+    scoring: Scoring,
+    about: Mapping[str, Any],
+) -> EvalResult:
+    """The result of counted images; `owners` are the class ids of the segmenter's words."""
+    sets = ClassSets.of(dataset.classes)
+    counted = records[0].levels is not None
+    levels = pooled_levels(records, classes=len(sets.names)) if counted else None
     return EvalResult.of(
         _image_counts(records, classes=len(sets.names)),
         keys=[record.key for record in records],
@@ -104,7 +132,7 @@ def evaluate(
             "weights_hash": None,
             "run": None,
             "versions": _versions(),
-            **(about or {}),
+            **about,
         },
         scoring=scoring,
         levels=levels,
@@ -133,7 +161,7 @@ def calibrate(
     """
     sets = ClassSets.of(dataset.classes)
     rule = BackgroundRule(kind="auto", split=split)
-    owners = _word_classes(segmenter, dataset, rule=rule, given=word_classes)
+    owners = word_owners(segmenter, dataset, rule=rule, given=word_classes)
     chosen = candidate_sets([PROTOCOLS["all"]], sets=sets, word_classes=owners, threshold=None)
     records = count_images(
         segmenter,
@@ -163,7 +191,7 @@ def calibrate(
     )
 
 
-def _threshold(
+def background_threshold(
     rule: BackgroundRule, abstention: Abstention | None, *, sets: ClassSets
 ) -> float | None:
     if rule.counted and sets.background is None:
@@ -179,7 +207,7 @@ def _threshold(
     return rule.threshold if abstention is None else abstention.threshold
 
 
-def _word_classes(
+def word_owners(
     segmenter: Segmenter,
     dataset: LabelledSet,
     *,

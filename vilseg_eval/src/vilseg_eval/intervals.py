@@ -157,7 +157,8 @@ def _score(sums: _Sums, protocol: Protocol, *, sets: ClassSets, zero: bool) -> d
 
 def _ratio(part: Floats, whole: Floats, *, zero: bool) -> Floats:
     undefined = np.full(part.shape, 0.0 if zero else np.nan)
-    return np.divide(part, whole, out=undefined, where=whole > 0)
+    shares: Floats = np.divide(part, whole, out=undefined, where=whole > 0)
+    return shares
 
 
 def _mean(values: Floats) -> Floats:

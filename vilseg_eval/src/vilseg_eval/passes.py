@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from vilseg_data import BrokenSampleError, LabelledSample, LabelledSet
 from vilseg_eval.confusion import LabelError
-from vilseg_eval.counting import Counter, ImageRecord
+from vilseg_eval.counting import ImageRecord
 from vilseg_eval.journal import Journal
-from vilseg_eval.segmenters.base import Segmenter
+from vilseg_eval.segmenters.base import Segmentation, Segmenter
 
 Progress = Callable[[int, int], None]
 
@@ -41,11 +41,17 @@ class Alone:
         return items
 
 
+class Counts(Protocol):
+    """What makes the record of an image of a segmenter's answer."""
+
+    def count(self, sample: LabelledSample, answer: Segmentation, /) -> ImageRecord: ...
+
+
 def count_images(
     segmenter: Segmenter,
     dataset: LabelledSet,
     *,
-    counter: Counter,
+    counter: Counts,
     batch_size: int,
     journal: Journal | None,
     ranks: Ranks,
@@ -99,7 +105,7 @@ def _readable(
             problems.append((i, str(error)))
 
 
-def _segment(segmenter: Segmenter, samples: Sequence[LabelledSample]) -> Sequence[Any]:
+def _segment(segmenter: Segmenter, samples: Sequence[LabelledSample]) -> Sequence[Segmentation]:
     if not samples:
         return []
     return segmenter.segment([s.image for s in samples], [s.key for s in samples])
