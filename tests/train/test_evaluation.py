@@ -16,7 +16,7 @@ from vilseg_train import CheckpointError, open_run
 from vilseg_train.checkpoint import list_checkpoints
 from vilseg_train.evaluation import build_segmenter, evaluate_folder
 
-FILES = {"results.json", "confusion.npz", "table.md", "report.html"}
+FILES = {"results.json", "confusion.npz", "images.csv", "table.md", "report.html"}
 
 
 @pytest.mark.parametrize("segmenter", ["vilseg", "patch"])

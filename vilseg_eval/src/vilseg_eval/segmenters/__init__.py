@@ -4,6 +4,7 @@ from vilseg_eval.segmenters.base import (
     DenseSegmentation,
     LabelSegmentation,
     RegionSegmentation,
+    ScoredSegmentation,
     Segmentation,
     Segmenter,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "PatchSegmenter",
     "PredictionFolder",
     "RegionSegmentation",
+    "ScoredSegmentation",
     "Segmentation",
     "Segmenter",
     "ViLSegSegmenter",

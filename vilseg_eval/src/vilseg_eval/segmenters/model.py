@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from typing import Self
 
 from torch import Tensor
 
@@ -43,6 +45,16 @@ class ModelSegmenter:
         self.model = model
         self.image_size = model.config.image.image_size if image_size is None else image_size
         self.batch_size = batch_size
+
+    def with_embeddings(self, words: Sequence[str], embeddings: Tensor) -> Self:
+        """The same segmenter over other words: labels of any kind and their unit rows (k, d)."""
+        if len(words) != len(embeddings):
+            raise ValueError(
+                f"embeddings: expected {len(words)} rows, one for each word, got {len(embeddings)}"
+            )
+        other = copy(self)
+        other.words, other.word_embeddings = tuple(words), embeddings
+        return other
 
     def pixels(self, images: Sequence[Tensor]) -> Tensor:
         """(b, d, gh, gw) pixel embeddings of uint8 (3, h, w) images of any sizes."""
