@@ -57,6 +57,19 @@ def upsampled_argmax(grid: Tensor, *, size: tuple[int, int]) -> Tensor:
     return labels
 
 
+def upsampled_confidence(grid: Tensor, *, size: tuple[int, int]) -> Tensor:
+    """(h, w): the highest softmax probability over the channels of (c, gh, gw) after `upsample`."""
+    confidence = grid.new_empty(size)
+    for rows, parts in stripes(grid, size=size):
+        first = next(parts)
+        highest, total = first.amax(0), first.logsumexp(0)
+        for values in parts:
+            highest = torch.maximum(highest, values.amax(0))
+            total = torch.logaddexp(total, values.logsumexp(0))
+        confidence[rows] = (highest - total).exp()
+    return confidence
+
+
 def nearest(labels: Tensor, *, size: tuple[int, int]) -> Tensor:
     """(gh, gw) to (h, w): each pixel takes the label of the token in which its middle lies."""
     rows, columns = (

@@ -4,6 +4,7 @@ from vilseg_eval.segmenters.base import (
     DenseSegmentation,
     LabelSegmentation,
     RegionSegmentation,
+    ScoredSegmentation,
     Segmentation,
     Segmenter,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "PatchSegmenter",
     "PredictionFolder",
     "RegionSegmentation",
+    "ScoredSegmentation",
     "Segmentation",
     "Segmenter",
     "ViLSegSegmenter",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from torch import Tensor
 
@@ -16,18 +16,23 @@ from vilseg_data import Tokenizer
 from vilseg_eval.features import Encoded, encode_images, inference
 from vilseg_eval.framing import InferenceConfig
 from vilseg_eval.prompts import PHOTO_TEMPLATE, Combine, Prompts, Vocabulary, WordBank
-from vilseg_eval.segmenters.base import Segmentation
+from vilseg_eval.segmenters.base import DenseSegmentation, RegionSegmentation
+
+Named = RegionSegmentation | DenseSegmentation
 
 
 class Unnamed(Protocol):
     """An image after all work in which words play no part."""
 
-    def named(self, bank: WordBank, /) -> Segmentation:
+    def named(self, bank: WordBank, /) -> Named:
         """The answer for the words of `bank`, in milliseconds."""
         ...
 
 
-class ModelSegmenter:
+_Opened = TypeVar("_Opened", bound=Unnamed)
+
+
+class ModelSegmenter(Generic[_Opened]):
     """Holds a model and the embeddings of a word list.
 
     The embeddings are computed once, here; `with_words` gives the same segmenter with others. The
@@ -84,15 +89,13 @@ class ModelSegmenter:
             **({"synonyms": synonyms, "combine": self._combine} if synonyms else {}),
         }
 
-    def segment(
-        self, images: Sequence[Tensor], _keys: Sequence[str] = (), /
-    ) -> Sequence[Segmentation]:
+    def segment(self, images: Sequence[Tensor], _keys: Sequence[str] = (), /) -> list[Named]:
         """One answer for each uint8 (3, h, w) image."""
         return [image.named(self.bank) for image in self.open(images)]
 
     def open(
         self, images: Sequence[Tensor], *, encoded: Sequence[Encoded] | None = None
-    ) -> Sequence[Unnamed]:
+    ) -> list[_Opened]:
         """Each uint8 (3, h, w) image encoded (unless it comes so) and cut: `named` does the rest.
 
         `vilseg_eval.ImageSession` is the same for one image and words as they come.
@@ -142,7 +145,7 @@ class ModelSegmenter:
 
     _wants_logits = False
 
-    def _cut(self, encoded: Encoded, image: Tensor) -> Unnamed:
+    def _cut(self, encoded: Encoded, image: Tensor) -> _Opened:
         raise NotImplementedError
 
     def _name(self, prompts: Prompts) -> None:
