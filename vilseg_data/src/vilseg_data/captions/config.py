@@ -17,13 +17,15 @@ from vilseg_data.captions.tables import TableCaptions
 from vilseg_data.loader import CaptionLoader
 from vilseg_data.stream_loader import StreamLoader
 from vilseg_data.world.dataset import MIN_SIZE, WorldCaptions
+from vilseg_data.world.scene import Compositions
 
 
 class CaptionsConfig(BaseModel):
     """A source of captions, by name.
 
-    kind "world": `count` scenes drawn from `seed`, `validation_count` in the validation split,
-    `captions_per_image` captions each. "archive": `root` holds zips and `<split>.captions.json`.
+    kind "world": `count` scenes of `world` drawn from `seed`, `validation_count` in the validation
+    split, `captions_per_image` captions each; `compositions` "seen" keeps the held-out pairs of
+    thing and texture for evaluation. "archive": `root` holds zips and `<split>.captions.json`.
     "table": `table` is a CSV, TSV, JSON-lines or Parquet file and `root` its folder of images (by
     default the table's own). "shards": `shards` names tars, such as "DIR/{00000..00009}.tar"; with
     `stream` they are read forwards in blocks of `shuffle` shuffled samples, for sets that are too
@@ -57,6 +59,8 @@ class CaptionsConfig(BaseModel):
     count: int = Field(default=20000, ge=1)
     validation_count: int = Field(default=500, ge=1)
     captions_per_image: int = Field(default=1, ge=1)
+    world: Literal["world", "world2"] = "world"
+    compositions: Compositions = "any"
     seed: int = Field(default=0, ge=0)
     max_broken: float = Field(default=0.01, ge=0.0, le=1.0)
     cache: bool = True
@@ -205,11 +209,13 @@ def _build(config: CaptionsConfig, *, chosen: str) -> CaptionSource:
     if config.kind == "world":
         held_out = chosen == config.validation_split
         return WorldCaptions(
+            world=config.world,
             split=chosen,
             count=config.validation_count if held_out else config.count,
             image_size=config.image_size,
             seed=config.seed,
             captions_per_image=config.captions_per_image,
+            compositions=config.compositions,
         )
     if config.kind == "archive":
         assert config.root is not None
