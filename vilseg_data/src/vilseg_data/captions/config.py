@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vilseg_data.captions.archive import ArchiveCaptions
 from vilseg_data.captions.mix import EveryCaption, MixedCaptions, NamedPersons
+from vilseg_data.captions.noise import with_wrong_captions
 from vilseg_data.captions.sample import CaptionSource
 from vilseg_data.captions.shards import ShardCaptions
 from vilseg_data.captions.stream import ShardStream
@@ -33,9 +34,10 @@ class CaptionsConfig(BaseModel):
     `sources`, each shown `weights` times an epoch, as is each entry of a list of streamed `shards`.
 
     `captions` "random" shows each image once an epoch with one of its captions, "all" once with
-    each. `person` is a word in place of CC12M's `<PERSON>`. `max_broken` is the share of unreadable
-    samples that is put up with. `cache` decodes every image once and keeps it in memory; without it
-    each batch is decoded when its turn comes, for sets that do not fit.
+    each. `person` is a word in place of CC12M's `<PERSON>`. `wrong_captions` is a share of the
+    images of `split` that are given one another's captions, drawn from `seed`. `max_broken` is the
+    share of unreadable samples that is put up with. `cache` decodes every image once and keeps it
+    in memory; without it each batch is decoded when its turn comes, for sets that do not fit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +64,7 @@ class CaptionsConfig(BaseModel):
     world: Literal["world", "world2"] = "world"
     compositions: Compositions = "any"
     seed: int = Field(default=0, ge=0)
+    wrong_captions: float = Field(default=0.0, ge=0.0, le=1.0)
     max_broken: float = Field(default=0.01, ge=0.0, le=1.0)
     cache: bool = True
 
@@ -127,6 +130,11 @@ class CaptionsConfig(BaseModel):
                 f"weights: expected one for each of sources, or of shards with stream, came "
                 f"{len(self.weights)} for {count}; name as many"
             )
+        if self.stream and self.wrong_captions > 0:
+            raise ValueError(
+                f"wrong_captions: expected 0 with stream, came {self.wrong_captions}; a stream has "
+                "no list to move captions in"
+            )
         if any(source.stream or source.kind == "mix" for source in self.sources):
             raise ValueError(
                 "sources: expected listed ones, came a stream or another mix; set stream to "
@@ -150,6 +158,8 @@ def build_captions(config: CaptionsConfig, *, split: str | None = None) -> Capti
             person=config.person,
         )
     source = _build(config, chosen=config.split if split is None else split)
+    if config.wrong_captions > 0 and split in (None, config.split):
+        source = with_wrong_captions(source, share=config.wrong_captions, seed=config.seed)
     if config.person is not None:
         source = NamedPersons(source, by=config.person)
     return EveryCaption(source) if config.captions == "all" else source
