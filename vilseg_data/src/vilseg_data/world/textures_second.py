@@ -39,12 +39,13 @@ def _snow(x: Grid, y: Grid, p: tuple[float, ...], noise: Grid) -> Grid:
 def _rain(x: Grid, y: Grid, p: tuple[float, ...], noise: Grid) -> Grid:
     lane = ((x - 0.35 * y) / (2.4 + 1.2 * p[0]) + 64.0).astype(np.int32) % NOISE
     fall = (y / (9.0 + 4.0 * p[1]) + 8.0 * noise[0, lane]) % 1.0
-    return (fall < 0.45).astype(np.float32) * (lane % 2)
+    return ((fall < 0.45) & (lane % 2 > 0)).astype(np.float32)
 
 
 def _marble(x: Grid, y: Grid, p: tuple[float, ...], noise: Grid) -> Grid:
     bend = 9.0 * _blobs(x, y, 16.0, noise)
-    return 0.5 + 0.5 * np.sin((x + y) * (TAU / (22.0 + 8.0 * p[0])) + bend + TAU * p[1])
+    along = (x + y) * (TAU / (22.0 + 8.0 * p[0])) + bend + TAU * p[1]
+    return (0.5 + 0.5 * np.sin(along)).astype(np.float32)
 
 
 def _pebbles(x: Grid, y: Grid, p: tuple[float, ...], noise: Grid) -> Grid:
@@ -58,7 +59,7 @@ def _pebbles(x: Grid, y: Grid, p: tuple[float, ...], noise: Grid) -> Grid:
 
 def _furrows(x: Grid, y: Grid, p: tuple[float, ...], noise: Grid) -> Grid:
     del noise
-    return ((0.8 * x + 0.6 * y) / (6.0 + 3.0 * p[0]) + p[1]) % 1.0
+    return np.mod((0.8 * x + 0.6 * y) / (6.0 + 3.0 * p[0]) + p[1], 1.0)
 
 
 def _lattice(x: Grid, y: Grid, p: tuple[float, ...], noise: Grid) -> Grid:
