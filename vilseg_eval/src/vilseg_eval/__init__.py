@@ -2,12 +2,14 @@
 
 from vilseg_eval.confusion import ConfusionMatrix, LabelError
 from vilseg_eval.evaluate import evaluate
+from vilseg_eval.framing import InferenceConfig
 from vilseg_eval.prompts import Prompts
 from vilseg_eval.protocols import PROTOCOLS, ClassSets, Protocol
 from vilseg_eval.results import EvalResult, load_result, rescore
 from vilseg_eval.retrieval import retrieval
 from vilseg_eval.segmenters import (
     DenseSegmentation,
+    KMeansSegmenter,
     LabelSegmentation,
     PatchSegmenter,
     PredictionFolder,
@@ -16,6 +18,7 @@ from vilseg_eval.segmenters import (
     Segmenter,
     ViLSegSegmenter,
 )
+from vilseg_eval.session import ImageSession
 
 __version__ = "0.1.0"
 
@@ -25,6 +28,9 @@ __all__ = [
     "ConfusionMatrix",
     "DenseSegmentation",
     "EvalResult",
+    "ImageSession",
+    "InferenceConfig",
+    "KMeansSegmenter",
     "LabelError",
     "LabelSegmentation",
     "PatchSegmenter",

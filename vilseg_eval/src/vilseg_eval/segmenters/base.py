@@ -12,9 +12,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-_VALUES_AT_ONCE = 2**25
+from vilseg_eval.upsampling import upsampled_argmax
 
 
 class Segmentation(Protocol):
@@ -78,27 +77,6 @@ class LabelSegmentation:
     def labels(self, candidates: Sequence[int], /) -> Tensor | None:
         allowed = _checked(candidates, words=self.words)
         return self.load() if len(allowed) == self.words else None
-
-
-def upsample(grid: Tensor, *, size: tuple[int, int]) -> Tensor:
-    """(c, grid h, grid w) to (c, h, w), bilinear, grid cells as areas (not corners)."""
-    return interpolate(grid[None], size=size, mode="bilinear", align_corners=False)[0]
-
-
-def upsampled_argmax(grid: Tensor, *, size: tuple[int, int]) -> Tensor:
-    """(h, w) int64: the channel of (c, grid h, grid w) that is highest after `upsample`.
-
-    Channels of a large image are brought to its size a few at a time: all 25 of a photo of 12
-    megapixels take 1.2 GB.
-    """
-    chunk = max(1, _VALUES_AT_ONCE // (size[0] * size[1]))
-    highest, labels = upsample(grid[:chunk], size=size).max(0)
-    for start in range(chunk, len(grid), chunk):
-        values, channels = upsample(grid[start : start + chunk], size=size).max(0)
-        above = values > highest
-        highest = torch.where(above, values, highest)
-        labels = torch.where(above, channels + start, labels)
-    return labels
 
 
 def _checked(candidates: Sequence[int], *, words: int) -> Tensor:
