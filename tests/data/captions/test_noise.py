@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vilseg_data import CaptionSource, WorldCaptions, build_captions
 from vilseg_data.captions.config import CaptionsConfig
 from vilseg_data.captions.noise import WrongCaptions, with_wrong_captions
-from vilseg_data.loader import WholeSource
+from vilseg_data.reading import WholeSource
 
 CLEAN = WorldCaptions(count=60, image_size=32)
 SPOKEN = [CLEAN.captions(index) for index in range(60)]

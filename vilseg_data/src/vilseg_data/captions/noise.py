@@ -4,7 +4,7 @@ import numpy as np
 from torch import Tensor
 
 from vilseg_data.captions.sample import Broken, CaptionSample, CaptionSource
-from vilseg_data.loader import Progress, WholeSource
+from vilseg_data.reading import Progress, WholeSource
 from vilseg_data.seeding import generator_for
 
 
