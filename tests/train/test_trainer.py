@@ -31,6 +31,7 @@ from vilseg_train.checkpoint import (
     save_checkpoint,
 )
 from vilseg_train.device import choose_device
+from vilseg_train.record import Recorder
 from vilseg_train.stop import StopRequest
 
 
@@ -346,6 +347,31 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_can_be_resumed(
         with pytest.raises(CheckpointError, match=r"No space left.*step-0000002.*is whole"):
             trainer.fit()
     assert list_checkpoints(out / "checkpoints")[-1].name == "step-0000002.safetensors"
+    Trainer(tiny_config(), out=out, resume=True, console=quiet()).fit()
+    _assert_same_run(out, finished_run)
+
+
+def test_a_full_disk_in_the_middle_of_a_line_of_the_record(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    trainer = Trainer(tiny_config(), out=out, console=quiet())
+    log = Recorder.log
+
+    def full(self: Recorder, step: int, values: Any, *, images: int) -> None:
+        if step == 4:
+            with (out / "metrics.jsonl").open("a") as file:
+                file.write('{"step": 4, "lo')
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / "metrics.jsonl"))
+        log(self, step, values, images=images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "log", full)
+        with pytest.raises(OSError, match="No space left"):
+            trainer.fit()
+    # Before step 4 all is whole; of step 4 there is half a line, which a resume takes back.
+    assert list_checkpoints(out / "checkpoints")[-1].name == "step-0000002.safetensors"
+    read_checkpoint(list_checkpoints(out / "checkpoints")[-1])
     Trainer(tiny_config(), out=out, resume=True, console=quiet()).fit()
     _assert_same_run(out, finished_run)
 
