@@ -1,33 +1,20 @@
 """Evaluate a run, or a folder of label maps, on a labelled set; leave scores and a report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from vilseg_data import BrokenSampleError, LabelledSet, build_labelled
 from vilseg_data.labelled import LabelledFiles
-from vilseg_eval import (
-    EvalResult,
-    PatchSegmenter,
-    PredictionFolder,
-    Segmenter,
-    ViLSegSegmenter,
-    evaluate,
-)
+from vilseg_eval import EvalResult, Segmenter, evaluate
 from vilseg_eval.files import write_atomically
 from vilseg_eval.prompts import PHOTO_TEMPLATE
 from vilseg_eval.report import collect_examples, html_page, markdown_report
 from vilseg_train.folder import check_target
 from vilseg_train.progress import say, track
-from vilseg_train.run import Run, open_run
+from vilseg_train.segmenter_choice import open_segmenter
 from vilseg_train.tables import evaluation_tables
-
-_MODEL_SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
-    "vilseg": ViLSegSegmenter,
-    "patch": PatchSegmenter,
-}
-SEGMENTERS = (*_MODEL_SEGMENTERS, "predictions")
 
 
 def evaluate_folder(
@@ -48,31 +35,26 @@ def evaluate_folder(
         folder: a run, or with segmenter "predictions" a folder of label maps.
         data: name of the labelled set; `root`, `split` and `count` as in `build_labelled`.
         console: where progress and the tables go.
-        segmenter: one of `SEGMENTERS`.
+        segmenter: a name that `open_segmenter` knows, or "package.module:Name".
         templates: sentences around each class name.
         out: where to write; by default `eval/<data>` in `folder`, or `eval/<data>-<segmenter>`.
 
     Raises:
         ValueError: anything above cannot be used; nothing is written.
     """
-    if segmenter not in SEGMENTERS:
-        raise ValueError(
-            f"--segmenter: expected one of {', '.join(SEGMENTERS)}, came {segmenter!r}"
-        )
     target = out or eval_folder(folder, data=data, segmenter=segmenter)
     check_target(target)
     dataset = build_labelled(data, root=root, split=split, count=count)
     if isinstance(dataset, LabelledFiles):
         for note in dataset.notes:
             say(console, f"note: {note}")
-    chosen: Segmenter
-    if segmenter == "predictions":
-        chosen = PredictionFolder(folder, classes=dataset.classes)
-    else:
-        run = open_run(folder)
-        for warning in run.warnings:
-            say(console, f"warning: {warning}")
-        chosen = build_segmenter(segmenter, run, dataset=dataset, templates=templates)
+    chosen = open_segmenter(
+        segmenter,
+        folder,
+        classes=dataset.classes,
+        templates=templates,
+        warn=lambda text: say(console, f"warning: {text}"),
+    )
     result = score(chosen, dataset, split=split, console=console)
     examples = collect_examples({segmenter: chosen}, dataset)
     results = {segmenter: result.results}
@@ -89,20 +71,8 @@ def evaluate_folder(
 
 def eval_folder(folder: Path, *, data: str, segmenter: str) -> Path:
     """Where the scores of a run on `data` go unless the user says otherwise."""
-    return folder / "eval" / (data if segmenter == "vilseg" else f"{data}-{segmenter}")
-
-
-def build_segmenter(
-    name: str,
-    run: Run,
-    *,
-    dataset: LabelledSet,
-    templates: Sequence[str] = (PHOTO_TEMPLATE,),
-) -> Segmenter:
-    """The segmenter of a run over the foreground classes of a labelled set."""
-    classes = dataset.classes
-    words = [p for i, p in enumerate(classes.prompts) if i != classes.background]
-    return _MODEL_SEGMENTERS[name](run.model, run.tokenizer, words, templates=templates)
+    ending = "" if segmenter == "vilseg" else f"-{segmenter.replace(':', '.')}"
+    return folder / "eval" / f"{data}{ending}"
 
 
 def score(
