@@ -197,10 +197,15 @@ def build_loader(
             world_size=world_size,
             caption_key=config.caption_column,
         )
+        if batch_size % world_size:
+            raise ValueError(
+                f"batch_size: expected a multiple of the {world_size} ranks that read the stream, "
+                f"came {batch_size}; take {max(1, batch_size // world_size) * world_size}"
+            )
         return StreamLoader(
             stream,
             tokenizer,
-            batch_size=batch_size,
+            batch_size=batch_size // world_size,
             image_size=config.image_size,
             drop_last=config.drop_last,
             max_broken=config.max_broken,
