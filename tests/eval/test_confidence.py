@@ -18,9 +18,9 @@ from vilseg_eval import (
     RegionSegmentation,
     ScoredSegmentation,
     ViLSegSegmenter,
+    upsampling,
 )
-from vilseg_eval.segmenters import base
-from vilseg_eval.segmenters.base import upsample
+from vilseg_eval.upsampling import upsample
 
 candidate_lists = st.lists(st.integers(0, 4), min_size=1, unique=True)
 
@@ -53,7 +53,7 @@ def test_confidence_is_the_probability_of_the_label(
 def test_words_of_a_large_image_are_taken_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     dense = DenseSegmentation(torch.rand(5, 2, 3), (6, 8))
     whole = dense.confidence(range(5))
-    monkeypatch.setattr(base, "_VALUES_AT_ONCE", 2 * 6 * 8)
+    monkeypatch.setattr(upsampling, "_VALUES_AT_ONCE", 2 * 6 * 8)
     assert torch.allclose(dense.confidence(range(5)), whole, atol=1e-6)
 
 

@@ -4,6 +4,7 @@ from vilseg_eval.abstention import Abstention
 from vilseg_eval.background import BackgroundRule
 from vilseg_eval.confusion import ConfusionMatrix, LabelError
 from vilseg_eval.evaluate import calibrate, evaluate
+from vilseg_eval.framing import InferenceConfig
 from vilseg_eval.image_counts import ImageCounts
 from vilseg_eval.intervals import Bootstrap
 from vilseg_eval.journal import Journal
@@ -14,6 +15,7 @@ from vilseg_eval.results import EvalResult, Scoring, image_scores, load_result, 
 from vilseg_eval.retrieval import retrieval
 from vilseg_eval.segmenters import (
     DenseSegmentation,
+    KMeansSegmenter,
     LabelSegmentation,
     PatchSegmenter,
     PredictionFolder,
@@ -23,6 +25,7 @@ from vilseg_eval.segmenters import (
     Segmenter,
     ViLSegSegmenter,
 )
+from vilseg_eval.session import ImageSession
 
 __version__ = "0.1.0"
 
@@ -37,7 +40,10 @@ __all__ = [
     "DenseSegmentation",
     "EvalResult",
     "ImageCounts",
+    "ImageSession",
+    "InferenceConfig",
     "Journal",
+    "KMeansSegmenter",
     "LabelError",
     "LabelSegmentation",
     "PatchSegmenter",

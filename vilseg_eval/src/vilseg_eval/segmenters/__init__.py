@@ -8,12 +8,14 @@ from vilseg_eval.segmenters.base import (
     Segmentation,
     Segmenter,
 )
+from vilseg_eval.segmenters.kmeans import KMeansSegmenter
 from vilseg_eval.segmenters.patch import PatchSegmenter
 from vilseg_eval.segmenters.predictions import PredictionFolder
 from vilseg_eval.segmenters.regions import ViLSegSegmenter
 
 __all__ = [
     "DenseSegmentation",
+    "KMeansSegmenter",
     "LabelSegmentation",
     "PatchSegmenter",
     "PredictionFolder",

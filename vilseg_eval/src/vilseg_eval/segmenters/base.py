@@ -12,12 +12,11 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+
+from vilseg_eval.upsampling import upsampled_argmax, upsampled_confidence
 
 LOGIT_SCALE = 1 / 0.07
 """What cosines are multiplied by before a softmax, unless the segmenter says otherwise."""
-
-_VALUES_AT_ONCE = 2**25
 
 
 class Segmentation(Protocol):
@@ -118,42 +117,6 @@ class LabelSegmentation:
     def labels(self, candidates: Sequence[int], /) -> Tensor | None:
         allowed = _checked(candidates, words=self.words)
         return self.load() if len(allowed) == self.words else None
-
-
-def upsample(grid: Tensor, *, size: tuple[int, int]) -> Tensor:
-    """(c, grid h, grid w) to (c, h, w), bilinear, grid cells as areas (not corners)."""
-    return interpolate(grid[None], size=size, mode="bilinear", align_corners=False)[0]
-
-
-def upsampled_argmax(grid: Tensor, *, size: tuple[int, int]) -> Tensor:
-    """(h, w) int64: the channel of (c, grid h, grid w) that is highest after `upsample`.
-
-    Channels of a large image are brought to its size a few at a time: all 25 of a photo of 12
-    megapixels take 1.2 GB.
-    """
-    chunk = max(1, _VALUES_AT_ONCE // (size[0] * size[1]))
-    highest, labels = upsample(grid[:chunk], size=size).max(0)
-    for start in range(chunk, len(grid), chunk):
-        values, channels = upsample(grid[start : start + chunk], size=size).max(0)
-        above = values > highest
-        highest = torch.where(above, values, highest)
-        labels = torch.where(above, channels + start, labels)
-    return labels
-
-
-def upsampled_confidence(grid: Tensor, *, size: tuple[int, int]) -> Tensor:
-    """(h, w): the highest softmax probability over the channels of `grid` after `upsample`.
-
-    A few channels at a time, as in `upsampled_argmax`.
-    """
-    chunk = max(1, _VALUES_AT_ONCE // (size[0] * size[1]))
-    values = upsample(grid[:chunk], size=size)
-    highest, total = values.amax(0), values.logsumexp(0)
-    for start in range(chunk, len(grid), chunk):
-        values = upsample(grid[start : start + chunk], size=size)
-        highest = torch.maximum(highest, values.amax(0))
-        total = torch.logaddexp(total, values.logsumexp(0))
-    return (highest - total).exp()
 
 
 def _checked(candidates: Sequence[int], *, words: int) -> Tensor:
