@@ -31,8 +31,8 @@ def test_a_run_is_scored_as_evaluate_scores_it(segmenter: str, own_run: Path) ->
     assert {path.name for path in target.iterdir()} == FILES
     dataset = build_labelled("world", count=5)
     run = open_run(own_run)
-    words = list(dataset.classes.prompts)
-    direct = evaluate(build_segmenter(segmenter, run, words=words), dataset, split="val")
+    built = build_segmenter(segmenter, run, words=dataset.classes.prompts)
+    direct = evaluate(built, dataset, split="val")
     saved = json.loads((target / "results.json").read_text())
     assert saved["protocols"] == direct.results["protocols"]
     assert (saved["segmenter"], saved["data"], saved["images"]) == (segmenter, "world", 5)
@@ -127,7 +127,7 @@ def test_real_photos_are_scored(shared_data: Path, own_run: Path) -> None:
 
 
 def test_what_cannot_be_evaluated_is_refused(own_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--segmenter: expected one of vilseg, kmeans, "):
+    with pytest.raises(ValueError, match="--segmenter: expected one of vilseg, kmeans, patch"):
         evaluate_folder(own_run, data="world", segmenter="other", console=quiet())
     with pytest.raises(ValueError, match=r"name: expected one of .*came 'mars'"):
         evaluate_folder(own_run, data="mars", console=quiet())

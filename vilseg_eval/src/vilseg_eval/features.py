@@ -91,25 +91,32 @@ class _Mean:
     def __init__(self, frame: Tensor, *, parts: int, unit: int) -> None:
         self.parts, self.unit = parts, unit
         self.grid = (frame.shape[1] // unit, frame.shape[2] // unit)
-        self.sums: list[Tensor | None] = []
+        self.total: Encoded | None = None
         self.counts = torch.zeros(self.grid)
 
     def add(self, part: Encoded, window: Window) -> None:
         if self.parts == 1:
-            self.sums = list(part)
+            self.total = part
             return
-        if not self.sums:
-            self.sums = [None if x is None else x.new_zeros(x.shape[0], *self.grid) for x in part]
-        for total, x in zip(self.sums, part, strict=True):
+        if self.total is None:
+            self.total = Encoded(
+                self._zeros(part.pixels), None if part.logits is None else self._zeros(part.logits)
+            )
+        for total, x in zip(self.total, part, strict=True):
             if total is not None and x is not None:
                 window.cut(total, unit=self.unit).add_(x)
         window.cut(self.counts, unit=self.unit).add_(1)
 
     def value(self) -> Encoded:
+        assert self.total is not None
         if self.parts == 1:
-            return Encoded(*self.sums)
-        counts = self.counts
-        return Encoded(*(None if x is None else x / counts.to(x.device) for x in self.sums))
+            return self.total
+        pixels, logits = self.total
+        counts = self.counts.to(pixels.device)
+        return Encoded(pixels / counts, None if logits is None else logits / counts)
+
+    def _zeros(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[0], *self.grid)
 
 
 def weights_hash(model: torch.nn.Module) -> str:

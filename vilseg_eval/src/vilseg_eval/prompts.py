@@ -73,6 +73,14 @@ def template_set(name: str) -> tuple[str, ...]:
     )
 
 
+def read_templates(given: Sequence[str]) -> tuple[str, ...]:
+    """Sentences with a {} as they are, anything else by `template_set`; each once, in order."""
+    found = [
+        template for text in given for template in ((text,) if "{}" in text else template_set(text))
+    ]
+    return tuple(dict.fromkeys(found))
+
+
 @dataclass(frozen=True, init=False)
 class Prompts:
     """A word list and the sentences that present it.
@@ -100,8 +108,7 @@ class Prompts:
         synonyms: Mapping[str, Sequence[str]] | None = None,
         combine: Combine = "mean",
     ) -> None:
-        if combine not in ("mean", "max"):
-            raise ValueError(f"combine: expected mean or max, came {combine!r}; choose one of them")
+        combine = combine_of(combine)
         cleaned = clean_words(words)
         others = {" ".join(word.split()): tuple(names) for word, names in (synonyms or {}).items()}
         unknown = [word for word in others if word not in cleaned]
@@ -216,6 +223,13 @@ class _Newest(dict[str, Tensor]):
         super().__setitem__(key, value)
         while len(self) > _REMEMBERED:
             del self[next(iter(self))]
+
+
+def combine_of(name: str) -> Combine:
+    """The rule of that name; ValueError for any other."""
+    if name == "mean" or name == "max":
+        return name
+    raise ValueError(f"combine: expected mean or max, came {name!r}; choose one of them")
 
 
 def clean_words(words: Sequence[str]) -> tuple[str, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
 from vilseg_eval.prompts import Combine, Prompts
-from vilseg_eval.segmenters.base import Segmentation
-from vilseg_eval.segmenters.model import ModelSegmenter
+from vilseg_eval.segmenters.model import ModelSegmenter, Named, Unnamed
 
 
 class ImageSession:
@@ -22,8 +22,9 @@ class ImageSession:
         image: uint8 (3, h, w).
     """
 
-    def __init__(self, segmenter: ModelSegmenter, image: Tensor) -> None:
+    def __init__(self, segmenter: ModelSegmenter[Any], image: Tensor) -> None:
         self.segmenter = segmenter
+        self.opened: Unnamed
         (self.opened,) = segmenter.open([image])
 
     def segment(
@@ -33,7 +34,7 @@ class ImageSession:
         templates: Sequence[str] | None = None,
         synonyms: Mapping[str, Sequence[str]] | None = None,
         combine: Combine = "mean",
-    ) -> Segmentation:
+    ) -> Named:
         """The image by `words`: the segmenter's own, with its templates, where left out."""
         if words is None:
             return self.opened.named(self.segmenter.bank)

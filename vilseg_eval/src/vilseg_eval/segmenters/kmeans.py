@@ -63,7 +63,7 @@ class KMeansSegmenter(RegionSegmenter):
             inference=inference,
             vocabulary=vocabulary,
         )
-        self.clusters = model.config.cluster.clusters if clusters is None else clusters
+        self._clusters = model.config.cluster.clusters if clusters is None else clusters
         for argument, value, least in (
             ("clusters", self.clusters, 1),
             ("seed", seed, 0),
@@ -73,6 +73,10 @@ class KMeansSegmenter(RegionSegmenter):
                 raise ValueError(f"{argument}: expected at least {least}, came {value}; raise it")
         self.seed = seed
         self.restarts = restarts
+
+    @property
+    def clusters(self) -> int:
+        return self._clusters
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Patches:
         return DenseSegmentation(scores.reshape(-1, *grid), self.size)
 
 
-class PatchSegmenter(ModelSegmenter):
+class PatchSegmenter(ModelSegmenter[Patches]):
     """Cosines of every pixel embedding with the words, brought to the image size bilinearly; their
     arg-max names the pixel. The baseline that the clustering head has to beat.
 

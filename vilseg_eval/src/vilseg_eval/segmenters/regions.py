@@ -39,20 +39,21 @@ class Regions:
         return RegionSegmentation(self.map, bank.scores(self.features))
 
 
-class RegionSegmenter(ModelSegmenter):
+class RegionSegmenter(ModelSegmenter[Regions]):
     """Cluster logits are brought to the image size and their arg-max is the region map; a region
     gets the word whose embedding is nearest (cosine) to its pooled pixel embeddings.
     """
 
     _wants_logits = True
-    clusters: int
-    """How many clusters there are to choose from."""
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters there are to choose from."""
+        return self.model.config.cluster.clusters
 
     def cluster_maps(self, images: Sequence[Tensor]) -> list[Tensor]:
         """(h, w) int64 clusters of each uint8 (3, h, w) image: what the regions are."""
-        opened = self.open(images)
-        assert all(isinstance(image, Regions) for image in opened)
-        return [x.clusters[x.map] for x in opened if isinstance(x, Regions)]
+        return [regions.clusters[regions.map] for regions in self.open(images)]
 
     def _cluster(self, encoded: Encoded) -> Tensor:
         """Cluster logits (c, gh, gw) of one image."""
@@ -97,10 +98,6 @@ class ViLSegSegmenter(RegionSegmenter):
     """
 
     name = "vilseg"
-
-    @property
-    def clusters(self) -> int:  # type: ignore[override]
-        return self.model.config.cluster.clusters
 
     def _cluster(self, encoded: Encoded) -> Tensor:
         if encoded.logits is not None:
