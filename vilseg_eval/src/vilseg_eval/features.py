@@ -1,18 +1,21 @@
 """Images of any size through the image encoder: the pass that all model segmenters share.
 
-Legend: b images, d dimensions, (gh, gw) the token grid.
+Legend: b images, d dimensions, c clusters, (gh, gw) the token grid of one image.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vilseg_core.models import ViLSeg
-from vilseg_data.resize import resize_squares
+from vilseg_eval.framing import Framing, Window, check_images
 
 
 @contextmanager
@@ -27,29 +30,99 @@ def inference(model: ViLSeg) -> Iterator[None]:
         model.train(was_training)
 
 
-def squares(images: Sequence[Tensor], *, image_size: int) -> Tensor:
-    """(b, 3, s, s) float in [0, 1] on the CPU: each uint8 (3, h, w) image squashed to a square,
-    as for training. ValueError for anything else."""
-    for number, image in enumerate(images):
-        if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8 or 0 in image.shape:
-            raise ValueError(
-                f"images: expected uint8 (3, h, w), got {image.dtype} {tuple(image.shape)} "
-                f"at position {number}"
-            )
-    return resize_squares([image.cpu() for image in images], size=image_size).float() / 255
+class Encoded(NamedTuple):
+    """One image after the encoder.
+
+    Attributes:
+        pixels: (d, gh, gw) pixel embeddings e_v^pxl, float32.
+        logits: (c, gh, gw) cluster logits averaged over windows, where they were asked for.
+    """
+
+    pixels: Tensor
+    logits: Tensor | None
 
 
-def pixel_features(
-    model: ViLSeg, images: Sequence[Tensor], *, image_size: int, batch_size: int
-) -> Tensor:
-    """(b, d, gh, gw) pixel embeddings e_v^pxl, computed `batch_size` images at a time."""
-    if not images:
-        raise ValueError("images: expected at least one, got none")
+def encode_images(
+    model: ViLSeg,
+    images: Sequence[Tensor],
+    *,
+    framing: Framing,
+    batch_size: int,
+    logits: bool = False,
+) -> list[Encoded]:
+    """Each uint8 (3, h, w) image through the encoder, in order; sizes may differ.
+
+    Parts of one size go together, at most `batch_size` at a time. Where windows overlap, a token
+    is the mean over them.
+
+    Args:
+        logits: also average the cluster logits of each window.
+
+    Raises:
+        ValueError: no image, or one that is not uint8 (3, h, w).
+    """
+    check_images(images)
     device = next(model.parameters()).device
-    parts = [
-        model.encode_image(
-            squares(images[start : start + batch_size], image_size=image_size).to(device)
-        ).pixels.float()
-        for start in range(0, len(images), batch_size)
-    ]
-    return torch.cat(parts)
+    frames = [framing.frame(image) for image in images]
+    by_size: dict[tuple[int, int], list[tuple[int, Window]]] = defaultdict(list)
+    means = []
+    for number, frame in enumerate(frames):
+        windows = framing.windows(frame.shape[1], frame.shape[2])
+        means.append(_Mean(frame, parts=len(windows), unit=framing.patch_size))
+        for window in windows:
+            by_size[window.height, window.width].append((number, window))
+    for parts in by_size.values():
+        for start in range(0, len(parts), batch_size):
+            batch = parts[start : start + batch_size]
+            cut = torch.stack([window.cut(frames[number]) for number, window in batch])
+            pixels = model.encode_image(cut.to(device).float() / 255).pixels
+            clusters = model.cluster(pixels).float() if logits else None
+            for row, (number, window) in enumerate(batch):
+                means[number].add(
+                    Encoded(pixels[row].float(), None if clusters is None else clusters[row]),
+                    window,
+                )
+    return [mean.value() for mean in means]
+
+
+class _Mean:
+    """The tokens of one image, averaged over the windows that hold them."""
+
+    def __init__(self, frame: Tensor, *, parts: int, unit: int) -> None:
+        self.parts, self.unit = parts, unit
+        self.grid = (frame.shape[1] // unit, frame.shape[2] // unit)
+        self.total: Encoded | None = None
+        self.counts = torch.zeros(self.grid)
+
+    def add(self, part: Encoded, window: Window) -> None:
+        if self.parts == 1:
+            self.total = part
+            return
+        if self.total is None:
+            self.total = Encoded(
+                self._zeros(part.pixels), None if part.logits is None else self._zeros(part.logits)
+            )
+        for total, x in zip(self.total, part, strict=True):
+            if total is not None and x is not None:
+                window.cut(total, unit=self.unit).add_(x)
+        window.cut(self.counts, unit=self.unit).add_(1)
+
+    def value(self) -> Encoded:
+        assert self.total is not None
+        if self.parts == 1:
+            return self.total
+        pixels, logits = self.total
+        counts = self.counts.to(pixels.device)
+        return Encoded(pixels / counts, None if logits is None else logits / counts)
+
+    def _zeros(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[0], *self.grid)
+
+
+def weights_hash(model: torch.nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of the state dict, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -8,9 +8,10 @@ from rich.console import Console
 from vilseg_data import WorldLabelled
 from vilseg_eval.report import collect_examples, html_page, write_page
 from vilseg_train.config import load_config
-from vilseg_train.evaluation import build_segmenter, eval_folder, score
+from vilseg_train.evaluation import eval_folder, score
 from vilseg_train.progress import say
 from vilseg_train.run import open_run
+from vilseg_train.segmenter_choice import build_segmenter
 from vilseg_train.tables import demo_table
 from vilseg_train.trainer import Trainer
 
@@ -53,7 +54,8 @@ def run_demo(
         split=split, count=images, image_size=config.data.image_size, seed=config.data.seed
     )
     segmenters = {
-        title: build_segmenter(name, run, dataset=dataset) for name, title in _TITLES.items()
+        title: build_segmenter(name, run, words=dataset.classes.prompts)
+        for name, title in _TITLES.items()
     }
     results = {}
     for name, title in _TITLES.items():

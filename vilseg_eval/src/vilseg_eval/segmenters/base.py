@@ -8,21 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-_VALUES_AT_ONCE = 2**25
+from vilseg_eval.upsampling import upsampled_argmax, upsampled_confidence
+
+LOGIT_SCALE = 1 / 0.07
+"""What cosines are multiplied by before a softmax, unless the segmenter says otherwise."""
 
 
 class Segmentation(Protocol):
-    """One segmented image, open to any restriction of the word list."""
+    """One segmented image, open to any restriction of the word list.
+
+    One that says how sure it is has a second method, `confidence`: see `ScoredSegmentation`.
+    """
 
     def labels(self, candidates: Sequence[int], /) -> Tensor | None:
         """(h, w) int64 indices into the whole word list, each one of `candidates`; None where
         this form of answer cannot be restricted to them."""
+        ...
+
+
+@runtime_checkable
+class ScoredSegmentation(Segmentation, Protocol):
+    """A segmentation that says how sure it is of each pixel."""
+
+    def confidence(self, candidates: Sequence[int], /) -> Tensor | None:
+        """(h, w) float32 in [0, 1]: the softmax probability, over exactly `candidates`, of the
+        label that `labels(candidates)` gives; None where the answer carries no scores."""
         ...
 
 
@@ -42,26 +57,50 @@ class Segmenter(Protocol):
 
 @dataclass(frozen=True)
 class RegionSegmentation:
-    """Regions and what each resembles: `regions` (h, w) int64 row numbers, `scores` (r, k)."""
+    """Regions and what each resembles: `regions` (h, w) int64 row numbers, `scores` (r, k).
+
+    `scale` makes logits of the scores (confidence alone depends on it).
+    """
 
     regions: Tensor
     scores: Tensor
+    scale: float = LOGIT_SCALE
 
     def labels(self, candidates: Sequence[int], /) -> Tensor:
+        return self.region_labels(candidates)[self.regions]
+
+    def confidence(self, candidates: Sequence[int], /) -> Tensor:
+        return self.region_confidence(candidates)[self.regions]
+
+    def region_labels(self, candidates: Sequence[int], /) -> Tensor:
+        """(r,) int64: the label of every pixel of a region."""
         allowed = _checked(candidates, words=self.scores.shape[1]).to(self.scores.device)
-        return allowed[self.scores[:, allowed].argmax(1)][self.regions]
+        return allowed[self.scores[:, allowed].argmax(1)]
+
+    def region_confidence(self, candidates: Sequence[int], /) -> Tensor:
+        """(r,) float32: the confidence of every pixel of a region."""
+        allowed = _checked(candidates, words=self.scores.shape[1]).to(self.scores.device)
+        return (self.scale * self.scores[:, allowed].float()).softmax(1).amax(1)
 
 
 @dataclass(frozen=True)
 class DenseSegmentation:
-    """Scores of every word on a grid, (k, grid h, grid w), brought to `size` (h, w) bilinearly."""
+    """Scores of every word on a grid, (k, grid h, grid w), brought to `size` (h, w) bilinearly.
+
+    `scale` makes logits of the scores (confidence alone depends on it).
+    """
 
     scores: Tensor
     size: tuple[int, int]
+    scale: float = LOGIT_SCALE
 
     def labels(self, candidates: Sequence[int], /) -> Tensor:
         allowed = _checked(candidates, words=self.scores.shape[0]).to(self.scores.device)
         return allowed[upsampled_argmax(self.scores[allowed], size=self.size)]
+
+    def confidence(self, candidates: Sequence[int], /) -> Tensor:
+        allowed = _checked(candidates, words=self.scores.shape[0]).to(self.scores.device)
+        return upsampled_confidence(self.scale * self.scores[allowed].float(), size=self.size)
 
 
 @dataclass(frozen=True)
@@ -78,27 +117,6 @@ class LabelSegmentation:
     def labels(self, candidates: Sequence[int], /) -> Tensor | None:
         allowed = _checked(candidates, words=self.words)
         return self.load() if len(allowed) == self.words else None
-
-
-def upsample(grid: Tensor, *, size: tuple[int, int]) -> Tensor:
-    """(c, grid h, grid w) to (c, h, w), bilinear, grid cells as areas (not corners)."""
-    return interpolate(grid[None], size=size, mode="bilinear", align_corners=False)[0]
-
-
-def upsampled_argmax(grid: Tensor, *, size: tuple[int, int]) -> Tensor:
-    """(h, w) int64: the channel of (c, grid h, grid w) that is highest after `upsample`.
-
-    Channels of a large image are brought to its size a few at a time: all 25 of a photo of 12
-    megapixels take 1.2 GB.
-    """
-    chunk = max(1, _VALUES_AT_ONCE // (size[0] * size[1]))
-    highest, labels = upsample(grid[:chunk], size=size).max(0)
-    for start in range(chunk, len(grid), chunk):
-        values, channels = upsample(grid[start : start + chunk], size=size).max(0)
-        above = values > highest
-        highest = torch.where(above, values, highest)
-        labels = torch.where(above, channels + start, labels)
-    return labels
 
 
 def _checked(candidates: Sequence[int], *, words: int) -> Tensor:
