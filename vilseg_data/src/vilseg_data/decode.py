@@ -21,6 +21,7 @@ from torch import Tensor
 
 from vilseg_data.captions.sample import BrokenSampleError
 from vilseg_data.resize import pixels_of, planes
+from vilseg_data.resize import resize_square as resize_square  # where it was first
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
