@@ -42,7 +42,14 @@ def assert_close(a: dict[str, Tensor], b: dict[str, Tensor], *, atol: float) -> 
 
 
 def peak(trainer: Trainer) -> tuple[int, dict[str, Tensor]]:
-    """The most memory that the first step holds beyond what is there before it, in bytes."""
+    """The most that the first step holds at once, in bytes, beyond the weights and the views."""
+    [batch] = trainer._ahead.take()
+    views = trainer.objectives.draw(
+        batch.images.double() / 255, generator=generator_of(0, 0), step=0, total=6
+    )
+    trainer.objectives.draw = lambda *_, **__: views  # type: ignore[method-assign]
+    drawn = batch._replace(images=batch.images[:, :, :1, :1])
+    trainer._ahead.take = lambda: [drawn]  # type: ignore[method-assign]
     found: dict[str, Tensor] = {}
     held = most = 0
     for size in allocations(lambda: found.update(gradients(trainer))):
