@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_v
 from benchmarks.data_schema import Origin
 from benchmarks.schema import Environment, Settings, Text, Timing
 
-Subject = Literal["stage", "segmenter", "groupvit", "update", "words"]
+Subject = Literal["stage", "segmenter", "update", "words", "groupvit"]
 
 
 class _Strict(BaseModel):

@@ -17,6 +17,7 @@ from tests.eval.oracles import intersect_and_union, nanmean, pooled_recall
 from torch import Tensor
 
 from vilseg_data import ClassList, build_labelled
+from vilseg_data.labelled.layout import list_hash
 from vilseg_eval import DenseSegmentation, evaluate, files, load_result, rescore
 
 VOC_LIKE = class_list(6, unseen=(2, 5), background=0)
@@ -80,20 +81,41 @@ def test_results_record_what_was_done() -> None:
     assert calls == [(3, 4), (4, 4)]
     recorded = {k: v for k, v in result.results.items() if k not in ("protocols", "chance")}
     versions = recorded.pop("versions")
+    examples = recorded.pop("examples")
     assert recorded == {
+        "schema": 2,
         "segmenter": "scores",
         "data": "memory",
         "split": "val",
         "images": 4,
         "names": ["word 1", "word 2", "word 3", "word 4", "word 5"],
+        "words": [["word 1"], ["word 2"], ["word 3"], ["word 4"], ["word 5"]],
+        "labels": list(VOC_LIKE.names),
+        "unseen": ["class2", "class5"],
+        "background_class": "background",
+        "background_words": [],
         "templates": ["a photo of a {}"],
+        "name_set": None,
+        "template_set": None,
         "background": "ignore",
+        "abstention": None,
+        "risk_coverage": None,
+        "absent": "skip",
+        "resolution": "native",
+        "inference": {},
+        "list_hash": list_hash(f"image{i}" for i in range(4)),
+        "weights_hash": None,
+        "run": None,
+        "bootstrap": {"replicates": 1000, "level": 0.95, "seed": 0},
     }
     assert versions["torch"] == torch.__version__
+    assert set(examples) == {"best", "median", "worst"}
     for group in ("protocols", "chance"):
-        assert list(result.results[group]) == ["gzlss", "all", "zlss"]
-        for scored in result.results[group].values():
-            assert list(scored) == ["miou", "accuracy", "iou"]
+        assert list(result.results[group]) == ["gzlss", "seen", "harmonic", "all", "zlss"]
+        for name, scored in result.results[group].items():
+            beside = [] if name != "harmonic" else ["seen", "unseen"]
+            ends = [] if group == "chance" else ["interval"]
+            assert list(scored) == ["miou", "accuracy", "iou", "absent", *beside, *ends]
             assert list(scored["accuracy"]) == ["unseen_recall", "overall", "class_mean"]
 
 
@@ -107,7 +129,12 @@ def test_order_and_batches_of_images_change_nothing(
     renamed = {f"image{new}": scores[f"image{old}"] for new, old in enumerate(order)}
     plain = evaluate(ScoreSegmenter(VOC_LIKE, scores), dataset)
     other = evaluate(ScoreSegmenter(VOC_LIKE, renamed), shuffled, batch_size=batch_size)
-    assert plain.results == other.results
+    for name, matrix in plain.matrices.items():
+        assert torch.equal(matrix.counts, other.matrices[name].counts)
+    for scored, others in zip(
+        plain.results["protocols"].values(), other.results["protocols"].values(), strict=True
+    ):
+        assert {**scored, "interval": None} == {**others, "interval": None}
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -184,7 +211,7 @@ def test_damaged_matrices_are_refused(tmp_path: Path, damage: str) -> None:
         rescore(tmp_path)
 
 
-@pytest.mark.parametrize("writes_before_full", [0, 1])
+@pytest.mark.parametrize("writes_before_full", [0, 1, 2])
 def test_a_full_disk_leaves_the_old_results_and_no_other_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes_before_full: int
 ) -> None:
@@ -200,7 +227,7 @@ def test_a_full_disk_leaves_the_old_results_and_no_other_file(
     old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.setattr(os, "fsync", fsync)
     other, scores = random_case(1, classes=VOC_LIKE)
-    full = ("confusion.npz", "results.json")[writes_before_full]
+    full = ("confusion.npz", "images.csv", "results.json")[writes_before_full]
     with pytest.raises(OSError, match=f"No space left on device: .*{full}"):
         evaluate(ScoreSegmenter(VOC_LIKE, scores), other).save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old

@@ -112,7 +112,7 @@ def test_groupvit_says_what_its_own_forward_pass_says(groupvit: Any, tokenizer: 
     tokens = Tokens(tokenizer)
     segmenter = GroupViTSegmenter(groupvit, tokens, WORDS, batch_size=2)
     images = random_images(*SIZES)
-    scale = float(groupvit.logit_scale.exp())
+    scale = float(groupvit.logit_scale.detach().exp())
     for image, answer in zip(images, segmenter.segment(images), strict=True):
         with torch.no_grad():
             own = groupvit(

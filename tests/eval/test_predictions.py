@@ -83,7 +83,7 @@ def test_everything_wrong_is_listed_at_once(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(tmp_path / "image4.png")
     (tmp_path / "image5.png").write_bytes(b"no picture")
     (tmp_path / "image6.npy").write_bytes(b"")
-    with pytest.raises(ValueError, match="8 of 8 predicted label maps cannot be scored") as caught:
+    with pytest.raises(ValueError, match="8 of 8 images cannot be scored") as caught:
         evaluate(PredictionFolder(tmp_path, classes=CLASSES), MemorySet(CLASSES, maps))
     lines = str(caught.value).splitlines()[1:]
     for line, part in zip(

@@ -1,5 +1,6 @@
 """Views that can be undone, a tokenizer, captions, labelled sets and a built-in world."""
 
+from vilseg_data.batch import CaptionBatch
 from vilseg_data.captions import (
     ArchiveCaptions,
     Broken,
@@ -18,7 +19,7 @@ from vilseg_data.captions.config import CaptionsConfig, build_captions, build_lo
 from vilseg_data.decode import decode_image
 from vilseg_data.labelled import ClassList, LabelledSample, LabelledSet, VocSegmentation
 from vilseg_data.labelled.build import build_labelled
-from vilseg_data.loader import CaptionBatch, CaptionLoader
+from vilseg_data.loader import CaptionLoader
 from vilseg_data.stream_loader import StreamLoader
 from vilseg_data.tokenizer import Tokenizer, TokenizerConfig
 from vilseg_data.views import (

@@ -2,6 +2,7 @@
 
 An epoch is a permutation of the samples with the unreadable ones left out, so what is drawn does
 not depend on when a sample turned out to be unreadable, and (epoch, position) is the whole state.
+Several ranks follow the same order, and each makes its own rows of every batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,40 +10,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from os import cpu_count
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vilseg_data.captions.sample import Broken, BrokenSampleError, CaptionSource
-from vilseg_data.decode import resize_square
+from vilseg_data.batch import CaptionBatch, Share
+from vilseg_data.captions.sample import Broken, CaptionSource
+from vilseg_data.reading import Failed, Progress, Read, SampleReader
 from vilseg_data.seeding import generator_for
-
-Progress = Callable[[int, int], None]
-_CHUNK = 256
-
-
-class CaptionBatch(NamedTuple):
-    """images: uint8 (b, 3, s, s); tokens: int64 (b, length); keys: the samples' names."""
-
-    images: Tensor
-    tokens: Tensor
-    keys: tuple[str, ...]
-    epoch: int
-
-
-@runtime_checkable
-class WholeSource(Protocol):
-    """A source that makes all its images at once, uint8 (n, 3, image_size, image_size)."""
-
-    @property
-    def image_size(self) -> int: ...
-
-    def images(self, progress: Progress | None = None) -> Tensor: ...
-
-    def keys(self) -> list[str]: ...
 
 
 class _Position(NamedTuple):
@@ -50,18 +28,29 @@ class _Position(NamedTuple):
     offset: int
 
 
-class _Read(NamedTuple):
-    place: int
-    key: str
-    image: Tensor
+class _Plan(NamedTuple):
+    """The samples of a joined batch, were all of them readable, and where the next one starts."""
+
+    indices: list[int]
+    epoch: int
+    after: _Position
+
+
+class _Attempt(NamedTuple):
+    """What this rank read for a plan, and its batch unless some of it is unreadable."""
+
+    plan: _Plan
+    reads: dict[int, Read]
+    failed: Failed
+    batch: CaptionBatch | None
 
 
 @dataclass(frozen=True)
 class _Ahead:
-    """The batch that follows `start`, and where the one after it starts."""
+    """The attempt at the batch that follows `start`."""
 
     start: _Position
-    result: Future[tuple[CaptionBatch, _Position]]
+    result: Future[_Attempt]
 
 
 class CaptionLoader:
@@ -76,6 +65,11 @@ class CaptionLoader:
     cache=False decodes each batch while the one before it is in use. Both give the same batches.
     Unreadable samples are skipped and named in `broken`, together with those that the source found
     missing; ValueError once they are more than the share `max_broken` of all.
+
+    Of `world_size` ranks each has its own loader and gets its `rank`-th part of every batch of
+    batch_size: the parts differ by one sample at most, and may be empty in the last batch of an
+    epoch. Without cache a rank decodes its own part alone, so that ranks must tell one another what
+    is unreadable: by `share`, which each calls once a batch, in step with the others.
     """
 
     def __init__(
@@ -90,11 +84,15 @@ class CaptionLoader:
         drop_last: bool = True,
         max_broken: float = 0.01,
         threads: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        share: Share | None = None,
     ) -> None:
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("image_size", image_size, 1),
             ("seed", seed, 0),
+            ("world_size", world_size, 1),
             ("threads", 1 if threads is None else threads, 1),
         ):
             if value < least:
@@ -102,6 +100,13 @@ class CaptionLoader:
         if not 0.0 <= max_broken <= 1.0:
             raise ValueError(
                 f"max_broken: expected a share in [0, 1], came {max_broken}; 0.01 is one in 100"
+            )
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank: expected 0 to {world_size - 1}, came {rank}; pass its number")
+        if world_size > 1 and not cache and share is None:
+            raise ValueError(
+                f"share: expected a function for {world_size} ranks without cache, came none; pass "
+                "what gathers a list over the ranks, or set cache=True"
             )
         self.source = source
         self.tokenizer = tokenizer
@@ -111,13 +116,15 @@ class CaptionLoader:
         self.cache = cache
         self.drop_last = drop_last
         self.max_broken = max_broken
+        self._rank, self._world_size, self._share = rank, world_size, share
         self._unreadable: dict[int, Broken] = {}
-        self._images: Tensor | None = None
-        self._keys: list[str] = []
         self._position = _Position(0, 0)
-        self._threads = min(8, cpu_count() or 1) if threads is None else threads
-        self._decoders: ThreadPoolExecutor | None = None
-        self._reader: ThreadPoolExecutor | None = None
+        self._reader = SampleReader(
+            source,
+            image_size=image_size,
+            threads=threads or min(8, cpu_count() or 1),
+        )
+        self._thread: ThreadPoolExecutor | None = None
         self._ahead: _Ahead | None = None
         self._order = lru_cache(maxsize=2)(self._draw_order)
         self._check_enough()
@@ -163,112 +170,98 @@ class CaptionLoader:
 
         Without cache, or when it is done already, this does nothing.
         """
-        if not self.cache or self._images is not None:
+        if not self.cache or self._reader.keeps_all:
             return
-        source, total = self.source, len(self.source)
-        if isinstance(source, WholeSource) and source.image_size == self.image_size:
-            self._keys, self._images = source.keys(), source.images(progress)
-            return
-        size = self.image_size
-        try:
-            images = torch.zeros((total, 3, size, size), dtype=torch.uint8)
-        except RuntimeError as error:
-            raise ValueError(
-                f"cache: expected images that fit into memory, came {total} images of {size} x "
-                f"{size}, which take {total * 3 * size * size / 1e9:,.0f} GB; set cache=False or "
-                "lower image_size"
-            ) from error
-        keys = [""] * total
-        for start in range(0, total, _CHUNK):
-            chunk = range(start, min(start + _CHUNK, total))
-            for read in self._read(chunk):
-                images[read.place] = read.image
-                keys[read.place] = read.key
-            if progress is not None:
-                progress(chunk.stop, total)
-        self._keys, self._images = keys, images
-        self._shut(self._decoders)
-        self._decoders = None
+        for failed in self._reader.keep_all(progress):
+            self._note(failed)
         self._check_enough()
 
-    def _read_one(self, index: int) -> _Read | BrokenSampleError:
-        try:
-            sample = self.source[index]
-        except BrokenSampleError as error:
-            return error
-        return _Read(index, sample.key, resize_square(sample.image, size=self.image_size))
-
-    def _read(self, indices: Sequence[int]) -> list[_Read]:
-        """The readable samples among `indices`, in order; the others are noted as broken."""
-        images = self._images
-        known = [index for index in indices if index not in self._unreadable]
-        if images is not None:
-            return [_Read(index, self._keys[index], images[index]) for index in known]
-        if self._decoders is None:
-            self._decoders = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
-        good = []
-        for index, result in zip(known, self._decoders.map(self._read_one, known), strict=True):
-            if isinstance(result, BrokenSampleError):
-                self._unreadable[index] = Broken(result.key, result.reason)
-                self._check_broken()
-            else:
-                good.append(result)
-        return good
+    def _note(self, failed: Failed) -> None:
+        for index, broken in failed:
+            self._unreadable[index] = broken
+            self._check_broken()
 
     def _draw_order(self, epoch: int) -> tuple[list[int], npt.NDArray[np.float64]]:
         count = len(self.source)
         order: list[int] = generator_for(self.seed, epoch, 0).permutation(count).tolist()
         return order, generator_for(self.seed, epoch, 1).random(count)
 
-    def _collect(self, start: _Position) -> tuple[CaptionBatch, _Position]:
-        """The batch that follows `start` and the position after it; changes no position."""
+    def _plan(self, start: _Position) -> _Plan:
+        """The batch that follows `start`, as far as is known which samples are readable."""
         epoch, offset = start
-        taken: list[_Read] = []
         while True:
-            order, levels = self._order(epoch)
-            while len(taken) < self.batch_size and offset < len(order):
-                window = order[offset : offset + self.batch_size - len(taken)]
-                taken += self._read(window)
-                offset += len(window)
-            if len(taken) == self.batch_size or (taken and not self.drop_last):
-                break
+            order, _ = self._order(epoch)
+            indices: list[int] = []
+            while len(indices) < self.batch_size and offset < len(order):
+                if order[offset] not in self._unreadable:
+                    indices.append(order[offset])
+                offset += 1
+            if len(indices) == self.batch_size or (indices and not self.drop_last):
+                return _Plan(indices, epoch, _Position(epoch, offset))
             self._check_enough()
-            epoch, offset, taken = epoch + 1, 0, []
-        spoken = []
-        for index, key, _ in taken:
-            captions = self.source.captions(index)
-            if not captions:
-                raise ValueError(
-                    f"source: expected a caption of every sample, came none for {key} of "
-                    f"{self.source.name}; list such samples in broken and leave them out"
-                )
-            spoken.append(captions[int(levels[index] * len(captions))])
+            epoch, offset = epoch + 1, 0
+
+    def _attempt(self, start: _Position, *, kept: Mapping[int, Read]) -> _Attempt:
+        """Read this rank's part of the batch that follows `start`, but for what is `kept`."""
+        plan = self._plan(start)
+        total = len(plan.indices)
+        first, end = (total * rank // self._world_size for rank in (self._rank, self._rank + 1))
+        own = plan.indices[first:end]
+        fresh, failed = self._reader.read([index for index in own if index not in kept])
+        reads = {**kept, **fresh}
+        if failed:
+            return _Attempt(plan, reads, failed, None)
+        empty = torch.empty((0, 3, self.image_size, self.image_size), dtype=torch.uint8)
+        # A rank without rows still says how wide its tokens would be.
+        spoken = [self._caption(i, epoch=plan.epoch) for i in own or plan.indices[:1]]
         batch = CaptionBatch(
-            images=torch.stack([read.image for read in taken]),
-            tokens=self.tokenizer(spoken),
-            keys=tuple(read.key for read in taken),
-            epoch=epoch,
+            images=torch.stack([reads[i].image for i in own]) if own else empty,
+            tokens=self.tokenizer(spoken)[: len(own)],
+            keys=tuple(reads[i].key for i in own),
+            epoch=plan.epoch,
+            first=first,
+            total=total,
         )
-        return batch, _Position(epoch, offset)
+        return _Attempt(plan, reads, failed, batch)
+
+    def _caption(self, index: int, *, epoch: int) -> str:
+        captions = self.source.captions(index)
+        if not captions:
+            raise ValueError(
+                f"source: expected a caption of every sample, came none for "
+                f"{self.source[index].key} of {self.source.name}; list such samples in broken and "
+                "leave them out"
+            )
+        return captions[int(self._order(epoch)[1][index] * len(captions))]
 
     def next_batch(self) -> CaptionBatch:
         """The next batch; epochs follow one another without end."""
         self.prepare()
+        start = self._position
         if self.cache:
-            batch, self._position = self._collect(self._position)
-            return batch
-        ahead = self._ahead
-        if ahead is None or ahead.start != self._position:
-            ahead = self._start_reading(self._position)
-        self._ahead = None
-        batch, self._position = ahead.result.result()
-        self._ahead = self._start_reading(self._position)
-        return batch
+            attempt = self._attempt(start, kept={})
+        else:
+            ahead = self._ahead
+            self._ahead = None
+            if ahead is None or ahead.start != start:
+                ahead = self._start_reading(start)
+            attempt = ahead.result.result()
+            while failed := self._everyones(attempt.failed):
+                self._note(failed)
+                attempt = self._attempt(start, kept=attempt.reads)
+        assert attempt.batch is not None
+        self._position = attempt.plan.after
+        if not self.cache:
+            self._ahead = self._start_reading(self._position)
+        return attempt.batch
+
+    def _everyones(self, failed: Failed) -> Failed:
+        return failed if self._world_size == 1 or self._share is None else self._share(failed)
 
     def _start_reading(self, start: _Position) -> _Ahead:
-        if self._reader is None:
-            self._reader = ThreadPoolExecutor(1, thread_name_prefix="batch")
-        return _Ahead(start, self._reader.submit(self._collect, start))
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
+        return _Ahead(start, self._thread.submit(self._attempt, start, kept={}))
 
     def state_dict(self) -> dict[str, int]:
         """The exact position: what `load_state_dict` needs to go on with the next batch."""
@@ -299,13 +292,9 @@ class CaptionLoader:
             )
         self._position = _Position(state["epoch"], state["offset"])
 
-    @staticmethod
-    def _shut(pool: ThreadPoolExecutor | None) -> None:
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
-
     def close(self) -> None:
         """Stop the threads; the loader starts them again if it is used again."""
-        self._shut(self._reader)
-        self._shut(self._decoders)
-        self._reader = self._decoders = self._ahead = None
+        if self._thread is not None:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+        self._reader.close()
+        self._thread = self._ahead = None

@@ -9,21 +9,38 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vilseg_data.batch import CaptionBatch, Share
 from vilseg_data.captions.mix import replace_person
 from vilseg_data.captions.sample import Broken, BrokenSampleError
 from vilseg_data.captions.stream import ShardStream, StreamPosition, StreamSample
 from vilseg_data.decode import decode_image
-from vilseg_data.loader import CaptionBatch, Progress
+from vilseg_data.reading import Progress
 
 # Below this many samples a share is not told from chance, unless the epoch is over.
 _ENOUGH = 1000
 # A share of few, uneven shards may hold no batch in one epoch and some in the next.
 _EMPTY_EPOCHS = 8
+_NAMED = 3
 
 
 class _Result(NamedTuple):
     batch: CaptionBatch
     after: StreamPosition
+    over: bool
+
+
+class _Faults(NamedTuple):
+    """What was wrong so far, and of how many."""
+
+    shards: int
+    samples: int
+    seen: int
+    images: int
+    decoded: int
+
+    @property
+    def bad(self) -> int:
+        return self.shards + self.samples + self.images
 
 
 class StreamLoader:
@@ -37,6 +54,10 @@ class StreamLoader:
     ValueError once more than the share `max_broken` of the samples seen is unreadable, or of the
     shards damaged, rounded up to whole shards, so that one damaged shard of a few does not end a
     run unless max_broken is 0; or when several epochs in a row hold no batch.
+
+    Of several ranks, whose streams are shares of the same shards, each gives batch_size rows of a
+    joined batch. With `share`, which each then calls in step with the others, max_broken is of
+    what all of them saw.
     """
 
     def __init__(
@@ -50,6 +71,7 @@ class StreamLoader:
         max_broken: float = 0.01,
         person: str | None = None,
         threads: int | None = None,
+        share: Share | None = None,
     ) -> None:
         chosen = min(8, cpu_count() or 1) if threads is None else threads
         for name, value in (
@@ -65,6 +87,8 @@ class StreamLoader:
             )
         self.stream, self.tokenizer = stream, tokenizer
         self.batch_size, self.image_size = batch_size, image_size
+        self._share = share
+        self._counted: _Faults | None = None
         self.drop_last, self.max_broken, self.person = drop_last, max_broken, person
         self._threads = chosen
         self._position = StreamPosition()
@@ -94,7 +118,9 @@ class StreamLoader:
         coming = self._ahead or self._start(self._position)
         self._ahead = None
         try:
-            batch, self._position = coming.result()
+            batch, self._position, over = coming.result()
+            if self._share is not None:
+                self._check_together(self._share, over=over)
         except BaseException:
             self._samples = None
             raise
@@ -122,9 +148,10 @@ class StreamLoader:
                     break
             over = len(taken) + len(window) < self.batch_size
             taken += self._decode(window)
-            self._check_broken(over=over)
+            if self._share is None:
+                self._check_broken(self._faults(), self.broken[:_NAMED], over=over)
             if len(taken) == self.batch_size or (over and taken and not self.drop_last):
-                return self._batch(taken, position)
+                return _Result(self._batch(taken, position), position, over)
             if over:
                 if empty == _EMPTY_EPOCHS:
                     raise ValueError(
@@ -153,35 +180,61 @@ class StreamLoader:
         except BrokenSampleError as error:
             return error
 
-    def _batch(self, taken: list[tuple[StreamSample, Tensor]], position: StreamPosition) -> _Result:
+    def _batch(
+        self, taken: list[tuple[StreamSample, Tensor]], position: StreamPosition
+    ) -> CaptionBatch:
         spoken = [sample.caption for sample, _ in taken]
         if self.person is not None:
             spoken = list(replace_person(spoken, by=self.person))
-        batch = CaptionBatch(
+        return CaptionBatch(
             images=torch.stack([image for _, image in taken]),
             tokens=self.tokenizer(spoken),
             keys=tuple(sample.key for sample, _ in taken),
             epoch=position.epoch,
+            first=self.stream.part * self.batch_size,
+            total=self.stream.parts * self.batch_size,
         )
-        return _Result(batch, position)
 
-    def _check_broken(self, *, over: bool) -> None:
-        stream, seen, decoded = self.stream, self.stream.seen, self._decoded
-        shards = len(set(stream.shards))
-        share = self.max_broken
+    def _faults(self) -> _Faults:
+        stream = self.stream
+        return _Faults(
+            shards=stream.damaged_shards,
+            samples=stream.broken_samples,
+            seen=stream.seen,
+            images=len(self._unreadable),
+            decoded=self._decoded,
+        )
+
+    def _check_together(self, share: Share, *, over: bool) -> None:
+        faults, before = self._faults(), self._counted
+        self._counted = faults
+        quiet = before is not None and before.bad == faults.bad and not over
+        # Seldom anything is new, and then the one message of a batch is empty.
+        if not share([] if quiet else [True]):
+            return
+        named, told = [], []
+        for their_faults, their_broken, their_over in share([(faults, self.broken[:_NAMED], over)]):
+            told.append(their_faults)
+            named += their_broken
+            over = over or their_over
+        self._check_broken(_Faults(*map(sum, zip(*told, strict=True))), named, over=over)
+
+    def _check_broken(self, faults: _Faults, named: Sequence[Broken], *, over: bool) -> None:
+        shards, share = len(set(self.stream.shards)), self.max_broken
+        seen, decoded = faults.seen, faults.decoded
         checks = (
             # Of 10 shards 1 % is none, and a set of a few large shards would bear no damage at all.
-            (stream.damaged_shards, shards, "shards", math.ceil(share * shards), True),
-            (stream.broken_samples, seen, "samples", share * seen, over or seen >= _ENOUGH),
-            (len(self._unreadable), decoded, "images", share * decoded, over or decoded >= _ENOUGH),
+            (faults.shards, shards, "shards", math.ceil(share * shards), True),
+            (faults.samples, seen, "samples", share * seen, over or seen >= _ENOUGH),
+            (faults.images, decoded, "images", share * decoded, over or decoded >= _ENOUGH),
         )
         for count, total, what, allowed, enough in checks:
             if enough and count > allowed:
-                named = "; ".join(f"{key}: {reason}" for key, reason in self.broken[:3])
+                first = "; ".join(f"{key}: {reason}" for key, reason in named[:_NAMED])
                 raise ValueError(
                     f"max_broken: expected at most {self.max_broken:.2%} of the {what} to be "
-                    f"damaged, came {count} of {total} in {stream.name}, first {named}; mend or "
-                    "remove them, or raise max_broken"
+                    f"damaged, came {count} of {total} in {self.stream.name}, first {first}; mend "
+                    "or remove them, or raise max_broken"
                 )
 
     def state_dict(self) -> dict[str, int]:

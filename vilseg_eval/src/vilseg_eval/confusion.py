@@ -15,6 +15,9 @@ IGNORE = 255
 """The ground truth of a pixel that nobody scores."""
 
 
+_PIXELS_AT_ONCE = 2**22
+
+
 class LabelError(ValueError):
     """A predicted label map that cannot be scored."""
 
@@ -63,32 +66,10 @@ class ConfusionMatrix:
                 is neither a class id nor `OUTSIDE`.
             ValueError: the ground truth is not of integers, or holds a value that is no class id.
         """
-        if prediction.shape != target.shape:
-            raise LabelError(
-                f"prediction, target: expected equal shapes, got {tuple(prediction.shape)} and "
-                f"{tuple(target.shape)}; bring the prediction to the size of the ground truth"
-            )
-        if prediction.is_floating_point():
-            raise LabelError(f"prediction: expected integer class ids, got {prediction.dtype}")
-        if target.is_floating_point():
-            raise ValueError(f"target: expected integer class ids, got {target.dtype}")
-        kept = target != self.ignore
-        truth = target[kept].to(prediction.device, torch.int64)
-        guess = prediction[kept.to(prediction.device)].to(torch.int64)
         k = self.num_classes
-        if bool(((truth < 0) | (truth >= k)).any()):
-            raise ValueError(
-                f"target: expected class ids 0 to {k - 1} or {self.ignore} (ignored), got "
-                f"{_wrong(truth, lowest=0, classes=k)}; check that the mask holds ids, not colours"
-            )
-        if bool(((guess < OUTSIDE) | (guess >= k)).any()):
-            raise LabelError(
-                f"prediction: expected class ids 0 to {k - 1} or {OUTSIDE} (outside the "
-                f"candidates) on labelled pixels, got {_wrong(guess, lowest=OUTSIDE, classes=k)}"
-            )
-        column = torch.where(guess == OUTSIDE, k, guess)
-        cells = torch.bincount(truth * (k + 1) + column, minlength=k * (k + 1))
-        self.counts += cells.view(k, k + 1).cpu()
+        self.counts += count_pairs(
+            prediction, target, classes=k, labels=k, ignore=self.ignore, what="class ids"
+        )
 
     def merge(self, other: ConfusionMatrix) -> ConfusionMatrix:
         """A new matrix of both sets of pixels, as one matrix updated with both would be."""
@@ -113,6 +94,86 @@ class ConfusionMatrix:
         return f"ConfusionMatrix({self.num_classes}, pixels={int(self.counts.sum())})"
 
 
-def _wrong(values: Tensor, *, lowest: int, classes: int) -> list[int]:
-    wrong = values[(values < lowest) | (values >= classes)]
+def count_pairs(
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    classes: int,
+    labels: int,
+    ignore: int = IGNORE,
+    what: str = "labels",
+) -> Tensor:
+    """(classes, labels + 1) int64 on the CPU: pixels by ground-truth class and predicted label.
+
+    The last column holds the pixels predicted `OUTSIDE`. Memory beyond the maps is constant.
+
+    Args:
+        prediction: any shape and integer type, 0 to labels - 1 or `OUTSIDE`; what it holds where
+            the ground truth is `ignore` is not looked at.
+        target: the same shape, 0 to classes - 1 or `ignore`.
+        what: what the labels are called in messages.
+
+    Raises:
+        LabelError, ValueError: as in `ConfusionMatrix.update`.
+    """
+    if prediction.shape != target.shape:
+        raise LabelError(
+            f"prediction, target: expected equal shapes, got {tuple(prediction.shape)} and "
+            f"{tuple(target.shape)}; bring the prediction to the size of the ground truth"
+        )
+    if prediction.is_floating_point():
+        raise LabelError(f"prediction: expected integer {what}, got {prediction.dtype}")
+    if target.is_floating_point():
+        raise ValueError(f"target: expected integer class ids, got {target.dtype}")
+    # A row for every value the ground truth may hold, `ignore` included: no pixel is picked out.
+    rows = max(classes, ignore + 1) + (ignore < 0)
+    total = torch.zeros(rows * (labels + 1), dtype=torch.int64)
+    guesses = torch.split(prediction.reshape(-1), _PIXELS_AT_ONCE)
+    truths = torch.split(target.reshape(-1), _PIXELS_AT_ONCE)
+    for guess, truth in zip(guesses, truths, strict=True):
+        _check_target(truth, classes=classes, ignore=ignore)
+        row = truth.to(guess.device, torch.int32, copy=True)
+        if ignore < 0:
+            row.masked_fill_(row == ignore, rows - 1)
+        column = guess
+        if _outside(guess, lowest=0, highest=labels - 1):
+            column = guess.masked_fill(row == (rows - 1 if ignore < 0 else ignore), 0)
+            if _outside(column, lowest=OUTSIDE, highest=labels - 1):
+                raise LabelError(
+                    f"prediction: expected {what} 0 to {labels - 1} or {OUTSIDE} (outside the "
+                    f"candidates) on labelled pixels, got "
+                    f"{_wrong(column, lowest=OUTSIDE, highest=labels - 1)}"
+                )
+            column = column.masked_fill(column == OUTSIDE, labels)
+        cells = row.mul_(labels + 1).add_(column.to(torch.int32))
+        total += torch.bincount(cells, minlength=len(total)).cpu()
+    counts = total.view(rows, labels + 1)
+    if classes < ignore and counts[classes:ignore].any():
+        raise ValueError(_bad_target(target, classes=classes, ignore=ignore))
+    return counts[:classes].clone()
+
+
+def _check_target(values: Tensor, *, classes: int, ignore: int) -> None:
+    if _outside(values, lowest=min(0, ignore), highest=max(classes - 1, ignore)):
+        raise ValueError(_bad_target(values, classes=classes, ignore=ignore))
+
+
+def _bad_target(values: Tensor, *, classes: int, ignore: int) -> str:
+    kept = values[values != ignore]
+    return (
+        f"target: expected class ids 0 to {classes - 1} or {ignore} (ignored), got "
+        f"{_wrong(kept, lowest=0, highest=classes - 1)}; "
+        "check that the mask holds ids, not colours"
+    )
+
+
+def _outside(values: Tensor, *, lowest: int, highest: int) -> bool:
+    if values.numel() == 0:
+        return False
+    low, high = torch.aminmax(values)
+    return int(low) < lowest or int(high) > highest
+
+
+def _wrong(values: Tensor, *, lowest: int, highest: int) -> list[int]:
+    wrong = values[(values < lowest) | (values > highest)]
     return [int(value) for value in torch.unique(wrong)[:8]]

@@ -40,14 +40,21 @@ class Checkpoint:
         return {k.removeprefix(start): v for k, v in self.tensors.items() if k.startswith(start)}
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint after `step` steps is in `folder`."""
+    return folder / _NAME.format(step)
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int | None) -> Path:
     """Write `checkpoint` into `folder` and drop all but the newest `keep` checkpoints there.
+
+    None keeps all.
 
     The file appears under its name only when it is complete and on the disk. On any failure the
     temporary file is removed and every earlier checkpoint is as it was; a full disk and its like
     raise `CheckpointError`.
     """
-    path = folder / _NAME.format(checkpoint.step)
+    path = checkpoint_path(folder, checkpoint.step)
     temporary = folder / f".{path.name}.part"
     tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
     facts = json.dumps({"step": checkpoint.step, **checkpoint.facts})
@@ -72,7 +79,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         # This one after a failure, and what a killed process left.
         for part in folder.glob(".step-*.part"):
             part.unlink(missing_ok=True)
-    for old in list_checkpoints(folder)[:-keep]:
+    for old in list_checkpoints(folder)[:-keep] if keep else []:
         old.unlink()
     return path
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vilseg_train import data_command
-from vilseg_train.errors import RunEnded
+from vilseg_train import data_command, eval_command
+from vilseg_train.errors import RunEnded, SaidElsewhere
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from vilseg_train.config import RunConfig
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -33,7 +35,8 @@ class _Group(TyperGroup):
             if ctx.params.get("traceback"):
                 raise
             code = error.exit_code if isinstance(error, RunEnded) else USER_ERROR
-            typer.echo(f"vilseg: {_text(error)}", err=True)
+            if not isinstance(error, SaidElsewhere):
+                typer.echo(f"vilseg: {_text(error)}", err=True)
             raise typer.Exit(code) from error
         except KeyboardInterrupt as error:
             typer.echo("vilseg: interrupted", err=True)
@@ -48,6 +51,7 @@ app = typer.Typer(
     help="Learn to segment images with free words from image-caption pairs alone.",
 )
 app.add_typer(data_command.app, name="data")
+app.command("eval")(eval_command.evaluate)
 
 
 def _text(error: Exception) -> str:
@@ -89,50 +93,21 @@ def train(
     """Train a model on images with captions and leave a run folder."""
     from vilseg_train.config import load_config
     from vilseg_train.folder import saved_config
+    from vilseg_train.parallel import processes
     from vilseg_train.trainer import Trainer
 
     folder = out or Path("runs") / (Path(preset).stem if preset else "world")
-    if resume and preset is None:
-        config = saved_config(folder).overridden(sets or [])
-    else:
-        config = load_config(preset or "world", overrides=sets or [])
-    Trainer(config, out=folder, resume=resume, console=_console()).fit()
-    typer.echo(f"run: {folder}")
 
+    def configure() -> "RunConfig":
+        if resume and preset is None:
+            return saved_config(folder).overridden(sets or [])
+        return load_config(preset or "world", overrides=sets or [])
 
-@app.command("eval")
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run; with predictions, a folder of label maps.")],
-    data: Annotated[
-        str, typer.Option(help="Labelled set: world, voc, context, coco-stuff, folder, ...")
-    ],
-    root: Annotated[Path | None, typer.Option(help="Folder of the labelled set.")] = None,
-    split: Annotated[str, typer.Option(help="Split of the labelled set.")] = "val",
-    segmenter: Annotated[str, typer.Option(help="vilseg, patch or predictions.")] = "vilseg",
-    templates: Annotated[
-        list[str] | None,
-        typer.Option("--templates", help="Sentence with {} for the word; may be repeated."),
-    ] = None,
-    count: Annotated[int | None, typer.Option(help="Images to use; all by default.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where to write; RUN/eval/DATA by default.")
-    ] = None,
-) -> None:
-    """Score a run on images with masks: every protocol, every class, and a report."""
-    from vilseg_eval.prompts import PHOTO_TEMPLATE
-    from vilseg_train.evaluation import evaluate_folder
-
-    evaluate_folder(
-        run,
-        data=data,
-        root=root,
-        split=split,
-        segmenter=segmenter,
-        templates=templates or [PHOTO_TEMPLATE],
-        count=count,
-        out=out,
-        console=_console(),
-    )
+    with processes() as ranks:
+        config = ranks.from_leader(configure)
+        Trainer(config, out=folder, resume=resume, console=_console(), ranks=ranks).fit()
+        if ranks.leads:
+            typer.echo(f"run: {folder}")
 
 
 @app.command()

@@ -1,11 +1,11 @@
 """The configuration of a run: one frozen tree, read from a preset or a TOML file."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -27,7 +27,18 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(1600, gt=0)
-    batch_size: int = Field(32, gt=1)
+    batch_size: int = Field(32, gt=1, description="images a step, of all processes together")
+    accumulate: int = Field(
+        1, gt=0, description="batches a step: each of batch_size / accumulate, contrasted by itself"
+    )
+    cache_chunk: int = Field(
+        0, ge=0, description="rows of a process that are encoded at a time; 0: all of them"
+    )
+    precision: Literal["fp32", "bf16", "fp64"] = Field("fp32", description="bf16: by autocast")
+    compile: bool = Field(False, description="run the encoders through torch.compile")
+    checkpoint_activations: bool = Field(
+        False, description="compute activations again in the backward pass, a third more time"
+    )
     log_every: int = Field(20, gt=0)
     checkpoint_every: int = Field(400, gt=0)
     keep: int = Field(2, gt=0, description="checkpoints kept, the newest")
@@ -35,7 +46,31 @@ class TrainConfig(BaseModel):
     sample_images: int = Field(8, ge=0, description="images in such a picture; 0: no pictures")
     retrieval_images: int = Field(1000, ge=0, description="validation images; 0: no retrieval")
     threads: int = Field(0, ge=0, description="CPU threads of torch; 0: torch's own choice")
-    device: str = Field("auto", description="auto: the first GPU, or the CPU")
+    device: str = Field("auto", description="auto: a GPU a process, or the CPU")
+    max_nonfinite: int = Field(
+        10, gt=0, description="steps in a row without a finite loss, then back to a checkpoint"
+    )
+    max_rollbacks: int = Field(3, ge=0, description="how often a run goes back; then it ends")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.batch_size % self.accumulate or self.batch_size == self.accumulate:
+            raise ValueError(
+                f"batch_size: expected a multiple of accumulate ({self.accumulate}), at least 2 "
+                f"times as large, came {self.batch_size}; "
+                f"take {max(2, round(self.batch_size / self.accumulate)) * self.accumulate}"
+            )
+        return self
+
+    def check_processes(self, count: int) -> None:
+        """Refuse a batch that `count` processes cannot share evenly; ValueError."""
+        each = self.accumulate * count
+        if self.batch_size % each:
+            raise ConfigError(
+                f"train.batch_size: expected a multiple of {count} processes times "
+                f"train.accumulate {self.accumulate}, came {self.batch_size}; take "
+                f"{max(1, round(self.batch_size / each)) * each} or another number of processes"
+            )
 
 
 class RunConfig(BaseModel):
@@ -105,11 +140,14 @@ class RunConfig(BaseModel):
             _apply(document, override)
         return parse_config(document)
 
-    def differing_key(self, other: Self) -> tuple[str, Any, Any] | None:
-        """The first dotted key in which two configurations differ, with both values."""
+    def differing_key(
+        self, other: Self, *, but: Collection[str] = ()
+    ) -> tuple[str, Any, Any] | None:
+        """The first dotted key, `but` for some, in which two configurations differ, with both
+        values."""
         own, its = _flat(self.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
         for key in [*own, *(key for key in its if key not in own)]:
-            if own.get(key) != its.get(key):
+            if key not in but and own.get(key) != its.get(key):
                 return key, own.get(key), its.get(key)
         return None
 

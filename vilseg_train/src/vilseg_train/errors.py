@@ -27,3 +27,12 @@ class TrainingStopped(RunEnded):
         )
         # What a shell reports for a process that a signal ended.
         self.exit_code = 128 + number
+
+
+class SaidElsewhere(RunEnded):
+    """This process ends because rank `rank` did, which says why; there is nothing to add."""
+
+    def __init__(self, *, rank: int, exit_code: int) -> None:
+        super().__init__("")
+        self.rank = rank
+        self.exit_code = exit_code

@@ -7,11 +7,41 @@ from pathlib import Path
 from rich.console import Console
 
 from vilseg_eval.files import write_atomically
-from vilseg_train.checkpoint import Checkpoint, CheckpointError, newest_checkpoint
+from vilseg_train.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    list_checkpoints,
+    newest_checkpoint,
+)
 from vilseg_train.config import ConfigError, RunConfig, parse_config
+from vilseg_train.parallel import Ranks, was_restarted
 from vilseg_train.progress import say
 
 _NAMED_BROKEN = 5
+# What may change when a run goes on: where things are, how often something is written, and what is
+# the same mathematics in another order.
+MAY_CHANGE = frozenset(
+    {
+        "data.cache",
+        "data.max_broken",
+        "data.root",
+        "data.shards",
+        "data.table",
+        "train.cache_chunk",
+        "train.checkpoint_activations",
+        "train.checkpoint_every",
+        "train.compile",
+        "train.device",
+        "train.keep",
+        "train.log_every",
+        "train.max_nonfinite",
+        "train.max_rollbacks",
+        "train.retrieval_images",
+        "train.sample_every",
+        "train.sample_images",
+        "train.threads",
+    }
+)
 
 
 def check_target(out: Path) -> None:
@@ -23,7 +53,8 @@ def check_target(out: Path) -> None:
 def claim_new(out: Path) -> None:
     """Check that a new run may be written to `out`: absent, or without any file in it."""
     check_target(out)
-    if out.is_dir() and any(path.is_file() for path in out.rglob("*")):
+    # A process that was killed in its first save leaves a part of it.
+    if out.is_dir() and any(p.is_file() and p.suffix != ".part" for p in out.rglob("*")):
         raise ConfigError(
             f"--out {out} exists and is not empty; go on with it by --resume, "
             "or give another folder"
@@ -38,14 +69,45 @@ def claim_resumed(out: Path) -> tuple[Checkpoint, Path, list[CheckpointError]]:
         raise CheckpointError(f"--resume: cannot go on in {out}: {error}") from error
 
 
+def claim(out: Path, *, resume: bool, ranks: Ranks, console: Console) -> Checkpoint | None:
+    """The checkpoint from which the run in `out` goes on, on every rank; None for a new run.
+
+    Rank 0 alone looks into the folder. Where torchrun started the processes again, a run goes on.
+    """
+    found = None
+    if ranks.leads:
+        if resume or (was_restarted() and list_checkpoints(out / "checkpoints")):
+            found, path, refused = claim_resumed(out)
+            for error in refused:
+                say(console, f"warning: {error}; going on from {path.name}")
+            check_same_tokenizer(out, found.facts["tokenizer"])
+        else:
+            claim_new(out)
+    if not ranks.from_leader(lambda: found is not None):
+        return None
+    return ranks.checkpoint_of_leader(found)
+
+
 def check_same_config(config: RunConfig, saved: RunConfig, *, out: Path) -> None:
-    """Refuse to go on with another configuration; names the first key that differs."""
-    difference = config.differing_key(saved)
+    """Refuse to go on with another configuration, but for keys that `MAY_CHANGE`; names the first
+    key that differs."""
+    difference = config.differing_key(saved, but=MAY_CHANGE)
     if difference is not None:
         key, now, then = difference
         raise ConfigError(
             f"--resume: {key} is {now!r} now and was {then!r} when {out} began; resume with the "
             "configuration it has, or begin a new run with another --out"
+        )
+
+
+def check_same_tokenizer(out: Path, tokenizer: str) -> None:
+    """Refuse to go on where `tokenizer.json` is not the tokenizer of the checkpoint."""
+    path = out / "tokenizer.json"
+    if path.is_file() and path.read_text("utf-8") != tokenizer:
+        raise ConfigError(
+            f"--resume: expected in {path} the tokenizer that the checkpoint was trained with, "
+            "came another; its numbers mean other words. Delete the file, which is written again "
+            "from the checkpoint, or begin a new run with another --out"
         )
 
 

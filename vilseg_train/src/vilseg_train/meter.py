@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass
 class Meter:
-    """Sums and counts by name, and how many steps were skipped.
+    """Sums and counts by name, how many steps were skipped, and how often the run went back.
 
     Its state is saved with a checkpoint: a line of the record may span a stop.
     """
@@ -16,6 +16,7 @@ class Meter:
     counts: dict[str, int] = field(default_factory=dict)
     skipped: int = 0
     in_a_row: int = 0
+    rollbacks: int = 0
 
     def add(self, values: Mapping[str, float]) -> None:
         """Count a step and its values."""
@@ -30,10 +31,12 @@ class Meter:
         self.in_a_row += 1
 
     def take(self) -> dict[str, float]:
-        """The mean of each value since the last call, and the steps skipped since the start."""
+        """The mean of each value since the last call, and since the start the steps skipped and,
+        if there were any, the times the run went back."""
         means = {name: total / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
-        return {**means, "skipped": self.skipped}
+        went_back = {"rollbacks": self.rollbacks} if self.rollbacks else {}
+        return {**means, "skipped": self.skipped, **went_back}
 
     def state(self) -> dict[str, Any]:
         """What `Meter(**state)` makes again."""

@@ -4,16 +4,20 @@ Eq. 1. Legend: n images of the batch, p prototypes.
 """
 
 import math
+from collections.abc import Mapping
+from functools import partial
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 from torch import Generator, Tensor, nn
 
 from vilseg_core import CompositeLoss, LocalToGlobalLoss, MutualInformationLoss, SymmetricInfoNCE
+from vilseg_core.distributed import ProcessGroup
 from vilseg_core.losses.tables import LossTable, read_tables
 from vilseg_core.models import ViLSeg
 from vilseg_data import InvertibleAugmentation, ViewsConfig
-from vilseg_train.outputs import LOCAL_OUTPUTS, OUTPUTS, StepOutputs
+from vilseg_train.encoders import Asked, Encoders, StepViews
+from vilseg_train.outputs import CHANGED_OUTPUTS, LOCAL_OUTPUTS, OUTPUTS, StepOutputs
 
 # What the record of a step calls something else.
 RESERVED = (
@@ -90,10 +94,28 @@ class LossConfig(BaseModel):
         return [table for table in read_tables(self.extra) if table.weight != 0]
 
     @property
+    def extra_outputs(self) -> frozenset[str]:
+        """The outputs that the losses of one's own take."""
+        return frozenset(name for table in self.active_extra for name in table.outputs)
+
+    @property
     def local_views(self) -> bool:
         """Whether any loss takes local views."""
-        return self.vision > 0 or any(
-            LOCAL_OUTPUTS.intersection(table.outputs) for table in self.active_extra
+        return self.vision > 0 or bool(LOCAL_OUTPUTS & self.extra_outputs)
+
+    @property
+    def asked(self) -> Asked:
+        """The features that these losses take."""
+        extra = self.extra_outputs
+        clusters = self.cluster > 0 or "cluster_logits" in extra
+        through = self.cluster_gradient == "encoder"
+        return Asked(
+            image=self.cross > 0 or self.vision > 0 or bool({"image", "global_logits"} & extra),
+            pixels=clusters or "pixels" in extra,
+            pixel_gradient="pixels" in extra or (clusters and through),
+            text=self.cross > 0 or "text" in extra,
+            local=self.local_views,
+            changed_gradient=through,
         )
 
     @model_validator(mode="after")
@@ -117,13 +139,21 @@ class Objectives(nn.Module):
         views: how the views of an image are made.
         prototypes: p, the outputs of the model's local-to-global projection.
         image_size: side in pixels of the global view, where `views` leaves it open.
+        group: processes whose batches are joined; None means this process alone. Losses of one's
+            own see the rows of this process and are averaged over the processes.
 
     Raises:
         ValueError: a loss of `config.extra` cannot be imported or made.
     """
 
     def __init__(
-        self, config: LossConfig, *, views: ViewsConfig, prototypes: int, image_size: int
+        self,
+        config: LossConfig,
+        *,
+        views: ViewsConfig,
+        prototypes: int,
+        image_size: int,
+        group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -132,19 +162,24 @@ class Objectives(nn.Module):
         self.multicrop = views.multicrop(image_size=image_size)
         self.augmentation: InvertibleAugmentation = views.augmentation()
         self.cross = SymmetricInfoNCE(
-            config.temperature, max_scale=config.max_scale, direction=config.direction
+            config.temperature,
+            max_scale=config.max_scale,
+            direction=config.direction,
+            group=group,
         )
         self.vision = LocalToGlobalLoss(
             prototypes,
             local_temperature=config.local_temperature,
             global_temperature=config.global_temperature,
             targets=config.vision_targets,
+            group=group,
         )
         self.cluster = MutualInformationLoss(
             channel_dim=2,
             head_dim=0,
             entropy_weight=config.entropy_weight,
             symmetric=config.symmetric,
+            group=group,
         )
         try:
             self.extra = CompositeLoss.from_config(config.extra)
@@ -154,6 +189,51 @@ class Objectives(nn.Module):
     def cluster_begins(self, total: int) -> int:
         """The first step, of `total`, at which L_cluster is computed."""
         return math.ceil(self.config.cluster_start * total)
+
+    def clusters(self, step: int, *, total: int) -> bool:
+        """Whether L_cluster is computed at `step`, from 0, of `total`."""
+        return self.config.cluster > 0 and step >= self.cluster_begins(total)
+
+    def draw(
+        self,
+        images: Tensor,
+        *,
+        generator: Generator | None,
+        rows: tuple[int, int] | None = None,
+        step: int,
+        total: int,
+    ) -> StepViews:
+        """The views of (n, 3, h, w) that the losses of `step` take.
+
+        rows: (first, total) where these are the rows from `first` on of a joined batch of `total`,
+        whose views they get.
+        """
+        views = self.multicrop(images, generator=generator, rows=rows)
+        local = views.local_views.transpose(0, 1) if self.config.local_views else None
+        changed = changes = None
+        if self.clusters(step, total=total) or CHANGED_OUTPUTS & self.config.extra_outputs:
+            first, count = rows or (0, len(images))
+            drawn = self.augmentation.sample(count, generator=generator, device=images.device)
+            changes = drawn[first : first + len(images)]
+            changed = self.augmentation.apply(views.global_view, changes)
+        return StepViews(views.global_view, local, changed, changes)
+
+    def outputs(
+        self, features: Mapping[str, Tensor], *, model: ViLSeg, views: StepViews, tokens: Tensor
+    ) -> StepOutputs:
+        """What the losses take, from what the encoders gave (by `Encoders.names`)."""
+        undo = None
+        if views.changes is not None:
+            undo = partial(self.augmentation.invert, params=views.changes)
+        return StepOutputs(
+            features,
+            images=views.images,
+            tokens=tokens,
+            clustering_head=model.clustering_head,
+            projection=model.projection,
+            undo=undo,
+            head_only=self.config.cluster_gradient == "head",
+        )
 
     def forward(
         self,
@@ -175,15 +255,33 @@ class Objectives(nn.Module):
             step: the number of this step, from 0.
             total: the steps of the whole run.
         """
-        outputs = StepOutputs(
-            model,
-            views=self.multicrop(images, generator=generator),
-            tokens=tokens,
-            augmentation=self.augmentation,
-            generator=generator,
-            head_only=self.config.cluster_gradient == "head",
+        outputs = self.outputs_of(
+            model, images, tokens=tokens, generator=generator, step=step, total=total
         )
-        loss = outputs.image.new_zeros(())
+        return self.loss(outputs, step=step, total=total)
+
+    def outputs_of(
+        self,
+        model: ViLSeg,
+        images: Tensor,
+        *,
+        tokens: Tensor,
+        generator: Generator | None,
+        step: int,
+        total: int,
+    ) -> StepOutputs:
+        """What the losses of a batch take; the arguments are those of `forward`."""
+        views = self.draw(images, generator=generator, step=step, total=total)
+        encoders = Encoders(model, self.config.asked)
+        rows = encoders.rows(views, tokens)
+        features = dict(zip(encoders.names(rows), encoders(**rows), strict=True))
+        return self.outputs(features, model=model, views=views, tokens=tokens)
+
+    def loss(
+        self, outputs: StepOutputs, *, step: int, total: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `forward`, from the outputs of a step."""
+        loss = self.cross.logit_scale.new_zeros(())
         parts: dict[str, Tensor] = {}
         if self.config.cross > 0:
             cross = self.cross(outputs.image, outputs.text)
@@ -196,7 +294,7 @@ class Objectives(nn.Module):
             self.vision.update(outputs.global_logits.detach())
             loss = loss + self.config.vision * vision
             parts["vision"] = vision.detach()
-        if self.config.cluster > 0 and step >= self.cluster_begins(total):
+        if self.clusters(step, total=total):
             # Eq. 5-8: clusters of an image against those of its changed copy, the mean over heads.
             cluster = self.cluster(outputs.heads, outputs.changed_heads, outputs.valid.squeeze(1))
             loss = loss + self.config.cluster * cluster

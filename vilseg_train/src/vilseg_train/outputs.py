@@ -4,18 +4,13 @@ Legend: n images of the batch, v local views, d embedding dimension, p prototype
 (H, W) the image, (h, w) the token grid, l the length of a caption.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
-import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor, nn
 
-from vilseg_core.models import ViLSeg
-from vilseg_core.models.image import ImageFeatures
-from vilseg_data import InvertibleAugmentation
-from vilseg_data.views import Views
+from vilseg_core.layers import ClusteringHead
 
 # The outputs that a loss of one's own can take (`inputs` of an entry of `loss.extra`).
 OUTPUTS: dict[str, str] = {
@@ -32,38 +27,44 @@ OUTPUTS: dict[str, str] = {
     "valid": "(n, 1, h, w) bool, where a changed copy still shows its image",
 }
 
-# Those that need local views.
+# Those that need local views, and those that need changed copies.
 LOCAL_OUTPUTS = frozenset({"local_image", "local_logits"})
+CHANGED_OUTPUTS = frozenset({"changed_cluster_logits", "valid"})
+
+Undo = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class StepOutputs(Mapping[str, Tensor]):
     """The outputs of one step, as attributes for those who know them and by name for the others.
 
     Args:
-        model: the model that is trained.
-        views: the views of the batch.
+        features: what the encoders gave, by `Encoders.names`.
+        images: (n, 3, H, W), the global views.
         tokens: (n, l) int64.
-        augmentation: makes the changed copies.
-        generator: where their changes come from; None is torch's own.
+        clustering_head: that of the model.
+        projection: the model's, to prototypes.
+        undo: maps (n, d, h, w) of the changed copies back, and says where they are valid; None
+            where there are no changed copies.
         head_only: whether cluster logits teach the clustering head alone.
     """
 
     def __init__(
         self,
-        model: ViLSeg,
+        features: Mapping[str, Tensor],
         *,
-        views: Views,
+        images: Tensor,
         tokens: Tensor,
-        augmentation: InvertibleAugmentation,
-        generator: Generator | None,
+        clustering_head: ClusteringHead,
+        projection: nn.Module,
+        undo: Undo | None,
         head_only: bool,
     ) -> None:
-        self.images = views.global_view
+        self.images = images
         self.tokens = tokens
-        self._model = model
-        self._local_views = views.local_views
-        self._augmentation = augmentation
-        self._generator = generator
+        self._features = features
+        self._head = clustering_head
+        self._projection = projection
+        self._undo = undo
         self._head_only = head_only
 
     def __getitem__(self, name: str) -> Tensor:
@@ -84,29 +85,28 @@ class StepOutputs(Mapping[str, Tensor]):
     @property
     def image(self) -> Tensor:
         """(n, d)."""
-        return self._features.pooled
+        return self._features["image"]
 
     @property
     def pixels(self) -> Tensor:
         """(n, d, h, w)."""
-        return self._features.pixels
+        return self._features["pixels"]
 
-    @cached_property
+    @property
     def text(self) -> Tensor:
         """(n, d)."""
-        return self._model.encode_text(self.tokens)
+        return self._features["text"]
 
     @cached_property
     def local_image(self) -> Tensor:
         """(v, n, d)."""
-        features = self._model.encode_image(self._local_views.flatten(0, 1))
-        return torch.unflatten(features.pooled, 0, self._local_views.shape[:2])
+        return self._features["local_image"].transpose(0, 1)
 
     @cached_property
     def local_logits(self) -> Tensor:
         """(v, n, p)."""
-        logits = self._prototypes(self.local_image.flatten(0, 1))
-        return torch.unflatten(logits, 0, self._local_views.shape[:2])
+        local = self.local_image
+        return self._prototypes(local.flatten(0, 1)).unflatten(0, local.shape[:2])
 
     @cached_property
     def global_logits(self) -> Tensor:
@@ -132,29 +132,22 @@ class StepOutputs(Mapping[str, Tensor]):
     def heads(self) -> Tensor:
         """(heads, n, c, h, w), every clustering head on the global views."""
         pixels = self.pixels.detach() if self._head_only else self.pixels
-        return self._model.clustering_head.forward_all(pixels)
+        return self._head.forward_all(pixels)
 
     @cached_property
     def changed_heads(self) -> Tensor:
         """(heads, n, c, h, w), the same on the changed copies, mapped back."""
-        return self._model.clustering_head.forward_all(self._changed[0])
-
-    @cached_property
-    def _features(self) -> ImageFeatures:
-        return self._model.encode_image(self.images)
+        return self._head.forward_all(self._changed[0])
 
     @cached_property
     def _changed(self) -> tuple[Tensor, Tensor]:
         """Pixel features of the changed copies, mapped back, and where they are valid (Eq. 5)."""
-        params = self._augmentation.sample(
-            len(self.images), generator=self._generator, device=self.images.device
-        )
-        with torch.no_grad() if self._head_only else nullcontext():
-            changed = self._model.encode_image(self._augmentation.apply(self.images, params)).pixels
-        return self._augmentation.invert(changed, params)
+        assert self._undo is not None
+        changed = self._features["changed"]
+        return self._undo(changed.detach() if self._head_only else changed)
 
     def _prototypes(self, features: Tensor) -> Tensor:
         # Unit features: the temperatures are made for cosines, larger logits give targets of one
         # prototype alone.
-        logits: Tensor = self._model.projection(F.normalize(features, dim=1))
+        logits: Tensor = self._projection(F.normalize(features, dim=1))
         return logits

@@ -66,7 +66,7 @@ def segment_images(
         )
     target = out or folder / "segments"
     check_target(target)
-    device = choose_device(options.device)
+    device = choose_device(options.device, key="--device")
     run = open_run(folder)
     for warning in run.warnings:
         say(console, f"warning: {warning}")

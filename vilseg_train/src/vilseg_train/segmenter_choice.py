@@ -97,7 +97,7 @@ def open_segmenter(
         words=tuple(words or (p for i, p in enumerate(classes.prompts) if i != classes.background)),
         templates=tuple(templates),
         options=options or {},
-        device=choose_device(device),
+        device=choose_device(device, key="--device"),
         warn=warn,
     )
     return _own(name, request) if own else _BUILDERS[name](request)
@@ -111,7 +111,9 @@ def build_segmenter(
     templates: Sequence[str] = (PHOTO_TEMPLATE,),
     options: Mapping[str, Any] | None = None,
 ) -> Segmenter:
-    """The segmenter `name` (vilseg, kmeans or patch) of an opened run."""
+    """The segmenter `name` (vilseg, kmeans or patch) of an opened run; ValueError for others."""
+    if name not in ("vilseg", "kmeans", "patch"):
+        raise ValueError(f"name: expected vilseg, kmeans or patch, came {name!r}; choose of them")
     given = options or {}
     if name == "kmeans":
         parsed = _parsed(_KMeansOptions, given)
@@ -124,8 +126,7 @@ def build_segmenter(
             inference=InferenceConfig(**parsed.model_dump(exclude=own)),
             **parsed.model_dump(include=own),
         )
-    kind: type[ViLSegSegmenter | PatchSegmenter]
-    kind = {"vilseg": ViLSegSegmenter, "patch": PatchSegmenter}[name]
+    kind = ViLSegSegmenter if name == "vilseg" else PatchSegmenter
     inference = inference_of(given)
     return kind(run.model, run.tokenizer, words, templates=templates, inference=inference)
 

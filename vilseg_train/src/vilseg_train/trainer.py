@@ -1,64 +1,66 @@
 """The trainer: batches to steps to a run folder, and nothing lost on the way."""
 
-import json
-import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from vilseg_core.models import build_model
-from vilseg_data import CaptionSource, StreamLoader, Tokenizer, build_captions, build_loader
+from vilseg_data import CaptionSource, StreamLoader, build_captions, build_loader
 from vilseg_train import __version__
+from vilseg_train.ahead import Ahead
 from vilseg_train.allocator import keep_freed_memory
-from vilseg_train.checkpoint import Checkpoint, load_module, save_checkpoint
+from vilseg_train.checkpoint import (
+    Checkpoint,
+    checkpoint_path,
+    save_checkpoint,
+)
 from vilseg_train.config import RunConfig, parse_config
 from vilseg_train.device import choose_device
-from vilseg_train.errors import DivergedError, TrainingStopped
-from vilseg_train.folder import (
-    check_same_config,
-    claim_new,
-    claim_resumed,
-    list_broken,
-    write_texts,
-)
+from vilseg_train.errors import TrainingStopped
+from vilseg_train.folder import check_same_config, claim, list_broken, write_texts
 from vilseg_train.meter import Meter
 from vilseg_train.objectives import Objectives
-from vilseg_train.optim import (
-    build_optimizer,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    set_learning_rate,
-)
+from vilseg_train.optim import build_optimizer
+from vilseg_train.parallel import Ranks
 from vilseg_train.progress import say, track
-from vilseg_train.record import METRICS, Recorder, cut_metrics
+from vilseg_train.record import Recorder, cut_metrics
+from vilseg_train.rollback import checkpoint_before_streak, diverged
 from vilseg_train.run import without_sources
 from vilseg_train.samples import sample_picture, save_picture
+from vilseg_train.scores import record_retrieval
+from vilseg_train.snapshot import (
+    fresh_random_state,
+    random_state,
+    restore_device_random,
+    restore_modules,
+    restore_position,
+    take_snapshot,
+)
+from vilseg_train.step import DTYPES, TrainStep
 from vilseg_train.stop import StopRequest
-from vilseg_train.tables import retrieval_table
-from vilseg_train.validation import score_retrieval
-
-# After this many in a row without a finite loss, the next one will not be finite either.
-MAX_NONFINITE = 10
+from vilseg_train.vocabulary import learn_or_restore
 
 
 class Trainer:
     """Trains a ViL-Seg model as `config` says and leaves a run folder.
 
-    On the CPU, with the same number of threads, a run that is stopped and resumed ends with the
-    weights and the metrics of one that was never stopped, bit for bit.
+    On the CPU, with the same number of threads and processes, a run that is stopped and resumed
+    ends with the weights and the metrics of one that was never stopped, bit for bit.
 
     Args:
         config: the whole configuration; the vocabulary of its text encoder is taken from the
             tokenizer.
         out: the folder of the run: `config.toml`, `tokenizer.json`, `metrics.jsonl`,
             `broken.jsonl`, `retrieval.json`, `checkpoints/`, `tensorboard/`, `samples/`.
-        resume: go on with the run in `out` instead of beginning one there.
+        resume: go on with the run in `out` instead of beginning one there; where torchrun started
+            the processes again, a run goes on by itself.
         source: captions to train on; None builds them from `config.data`.
         console: where progress is shown; None is the terminal.
+        ranks: the processes that train together, of `parallel.processes`; rank 0 alone writes to
+            `out` and `console`.
 
     Raises:
         ValueError: the folder, the data or the configuration cannot be used; nothing is written.
@@ -72,203 +74,221 @@ class Trainer:
         resume: bool = False,
         source: CaptionSource | None = None,
         console: Console | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.out = Path(out)
-        self.console = console or Console()
-        resumed = self._claim(resume)
-        checkpoint = resumed[0] if resumed else None
+        self.ranks = ranks or Ranks()
+        self.console = (console or Console()) if self.ranks.leads else Console(quiet=True)
+        config.train.check_processes(self.ranks.size)
+        resumed = claim(self.out, resume=resume, ranks=self.ranks, console=self.console)
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
-        self.device = choose_device(config.train.device)
+        self.device = choose_device(config.train.device, ranks=self.ranks)
         self.source = build_captions(config.data) if source is None else source
         validation = config.data.validation_split
         self.validation = build_captions(config.data, split=validation) if validation else None
-        self.tokenizer = self._build_tokenizer(config, checkpoint)
+        self.tokenizer = learn_or_restore(
+            config.tokenizer, self.source, checkpoint=resumed, ranks=self.ranks
+        )
         self.config = config.with_tokenizer(self.tokenizer)
-        if checkpoint is not None:
-            check_same_config(self.config, parse_config(checkpoint.facts["config"]), out=self.out)
+        if resumed is not None:
+            check_same_config(self.config, parse_config(resumed.facts["config"]), out=self.out)
         self.loader = build_loader(
             config.data,
             self.source,
             tokenizer=self.tokenizer,
-            batch_size=config.train.batch_size,
+            batch_size=config.train.batch_size // config.train.accumulate,
             seed=config.seed,
+            rank=self.ranks.rank,
+            world_size=self.ranks.size,
+            share=self.ranks.gather if self.ranks.size > 1 else None,
         )
         torch.manual_seed(config.seed)
-        model = self.config.model if checkpoint is None else without_sources(self.config.model)
-        self.model = build_model(model).to(self.device)
+        model = self.config.model if resumed is None else without_sources(self.config.model)
+        dtype = DTYPES[config.train.precision]
+        self.model = build_model(model, group=self.ranks.group).to(self.device, dtype)
         self.objectives = Objectives(
             config.loss,
             views=config.views,
             prototypes=config.model.prototypes,
             image_size=config.model.image.image_size,
-        ).to(self.device)
-        self.optimizer = build_optimizer(
-            {"model": self.model, "objectives": self.objectives}, config.optim
-        )
+            group=self.ranks.group,
+        ).to(self.device, dtype)
+        self._modules = {"model": self.model, "objectives": self.objectives}
+        self.optimizer = build_optimizer(self._modules, config.optim)
         self.step = 0
         self.meter = Meter()
-        self._random = torch.get_rng_state()
+        self._random = fresh_random_state(config.seed, self.ranks)
         if resumed is not None:
-            self._restore(*resumed)
+            self._restore(resumed)
+            if not restore_position(self.loader, resumed, ranks=self.ranks):
+                say(self.console, "another number of processes: this epoch of the stream again")
+        self._ahead = Ahead(self.loader, count=config.train.accumulate, device=self.device)
+        self.stepper = TrainStep(
+            self.model,
+            self.objectives,
+            self.optimizer,
+            config=self.config,
+            device=self.device,
+            ranks=self.ranks,
+        )
 
     def fit(self) -> None:
         """Train to the last step, then score retrieval; a finished run returns at once.
 
         Raises:
             TrainingStopped: SIGINT or SIGTERM came; the run is saved and can be resumed.
-            DivergedError: too many steps in a row had no finite loss.
+            DivergedError: too many steps in a row had no finite loss, too often.
             CheckpointError: a checkpoint could not be written; the one before it is whole.
         """
         if self.device.type == "cpu":
             keep_freed_memory()
-        cut_metrics(self.out, step=self.step)
+        if self.ranks.leads:
+            cut_metrics(self.out, step=self.step)
         try:
             if self.step < self.config.train.steps:
+                with track("reading images", console=self.console) as progress:
+                    self.loader.prepare(progress)
+                torch.set_rng_state(self._random)
+                self._write_folder()
+            while self.step < self.config.train.steps:
                 self._train()
         finally:
             self.loader.close()
-        self._score_retrieval()
+        count = self.config.train.retrieval_images
+        if self.ranks.leads and self.validation is not None and count:
+            record_retrieval(
+                self.out,
+                self.model,
+                self.tokenizer,
+                self.validation,
+                step=self.step,
+                count=count,
+                image_size=self.config.model.image.image_size,
+                console=self.console,
+            )
 
     def _train(self) -> None:
-        total = self.config.train.steps
-        with track("reading images", console=self.console) as progress:
-            self.loader.prepare(progress)
-        torch.set_rng_state(self._random)
-        self._write_folder()
-        with (
-            Recorder(self.out, console=self.console, total=total, step=self.step) as recorder,
-            StopRequest() as stop,
-        ):
-            while self.step < total:
-                self._train_step()
-                number = stop.number
-                self._after_step(recorder, stopped=number is not None)
-                if number is not None and self.step < total:
-                    raise TrainingStopped(number, step=self.step, total=total, out=self.out)
+        """Train to the last step, or until the run goes back to a checkpoint."""
+        train = self.config.train
+        with self._recorder() as recorder, StopRequest() as stop:
+            while self.step < train.steps:
+                number = self._train_step(stop)
+                went_back = self.meter.in_a_row >= train.max_nonfinite
+                if went_back:
+                    self._roll_back()
+                else:
+                    self._after_step(recorder, stopped=number is not None)
+                if number is not None and self.step < train.steps:
+                    raise TrainingStopped(number, step=self.step, total=train.steps, out=self.out)
+                if went_back:
+                    return
 
-    def _claim(self, resume: bool) -> tuple[Checkpoint, Path] | None:
-        if not resume:
-            claim_new(self.out)
-            return None
-        checkpoint, path, refused = claim_resumed(self.out)
-        for error in refused:
-            say(self.console, f"warning: {error}; going on from {path.name}")
-        return checkpoint, path
+    def _recorder(self) -> AbstractContextManager[Recorder | None]:
+        if not self.ranks.leads:
+            return nullcontext()
+        steps = self.config.train.steps
+        return Recorder(self.out, console=self.console, total=steps, step=self.step)
 
-    def _build_tokenizer(self, config: RunConfig, checkpoint: Checkpoint | None) -> Tokenizer:
-        if checkpoint is not None:
-            return Tokenizer.from_json(checkpoint.facts["tokenizer"])
-        return config.tokenizer.build(
-            text for i in range(len(self.source)) for text in self.source.captions(i)
-        )
-
-    def _restore(self, checkpoint: Checkpoint, path: Path) -> None:
-        load_module(self.model, checkpoint.part("model"), path=path)
-        load_module(self.objectives, checkpoint.part("objectives"), path=path)
-        load_optimizer_tensors(self.optimizer, checkpoint.part("optimizer"))
-        self.loader.load_state_dict(checkpoint.facts["loader"])
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        path = checkpoint_path(self.out / "checkpoints", checkpoint.step)
+        restore_modules(checkpoint, self._modules, self.optimizer, path=path)
         self.meter = Meter(**checkpoint.facts["meter"])
         self.step = checkpoint.step
-        self._random = checkpoint.tensors["rng/cpu"]
-        if self.device.type == "cuda" and "rng/cuda" in checkpoint.tensors:
-            torch.cuda.set_rng_state(checkpoint.tensors["rng/cuda"], self.device)
+        self._random = random_state(checkpoint, seed=self.config.seed, ranks=self.ranks)
+        restore_device_random(checkpoint, self.device, seed=self.config.seed, ranks=self.ranks)
+
+    def _roll_back(self) -> None:
+        """Go back to the last checkpoint before the streak; the data go on, so that the run does
+        not meet the same batches again."""
+        train, meter, step = self.config.train, self.meter, self.step
+        if meter.rollbacks >= train.max_rollbacks:
+            raise diverged(train, step=step, out=self.out)
+        found = checkpoint_before_streak(self.out / "checkpoints") if self.ranks.leads else None
+        self._restore(self.ranks.checkpoint_of_leader(found))
+        torch.set_rng_state(self._random)
+        self.meter = replace(
+            self.meter, skipped=meter.skipped, in_a_row=0, rollbacks=meter.rollbacks + 1
+        )
+        if self.ranks.leads:
+            cut_metrics(self.out, step=self.step)
+        say(
+            self.console,
+            f"no finite loss in {train.max_nonfinite} steps up to {step}: back to step {self.step} "
+            f"with the batches that follow, {self.meter.rollbacks} of {train.max_rollbacks} times",
+        )
 
     def _write_folder(self) -> None:
         """The first checkpoint and what describes the run: from here on it can be resumed."""
         if self.step == 0:
             self._save()
-            about = {
-                "config.toml": self.config.to_toml(),
-                "tokenizer.json": self.tokenizer.to_json(),
-            }
-            write_texts(self.out, about)
         else:
             say(self.console, f"going on from step {self.step} of {self.config.train.steps}")
+        if self.ranks.leads:
+            about = {"config.toml": self.config.to_toml()}
+            write_texts(self.out, about | {"tokenizer.json": self.tokenizer.to_json()})
         self._list_broken()
 
     def _list_broken(self) -> None:
+        broken = self.ranks.gather(self.loader.broken)
         # Of a stream nobody knows how long it is, nor what is wrong with it before it is read.
         whole = None if isinstance(self.loader, StreamLoader) else self.source
         total = None if whole is None else len(whole) + len(whole.broken)
-        list_broken(self.out, self.loader.broken, total=total, console=self.console)
+        if self.ranks.leads:
+            list_broken(self.out, broken, total=total, console=self.console)
 
-    def _train_step(self) -> None:
-        config, total = self.config, self.config.train.steps
-        batch = self.loader.next_batch()
-        lr = set_learning_rate(self.optimizer, config.optim, step=self.step, total=total)
-        buffers = [*self.model.buffers(), *self.objectives.buffers()]
-        before = [buffer.clone() for buffer in buffers]
-        loss, parts = self.objectives(
-            self.model,
-            batch.images.to(self.device, non_blocking=True).float().div_(255),
-            tokens=batch.tokens.to(self.device, non_blocking=True),
-            generator=self._generator(),
+    def _train_step(self, stop: StopRequest) -> int | None:
+        """One step; returns the signal to stop by, which all ranks agree on."""
+        last = self.step + 1 == self.config.train.steps
+        result = self.stepper.run(
+            self._ahead.take(),
             step=self.step,
-            total=total,
+            stop=stop,
+            meanwhile=None if last or self.device.type == "cpu" else self._ahead.fetch,
         )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = clip_grad_norm_(parameters, config.optim.clip or math.inf)
-        # One transfer from the device for all the numbers of a step.
-        measured = {"loss": loss.detach(), **parts, "gradient_norm": norm}
-        values = torch.stack([value.float() for value in measured.values()]).tolist()
-        if all(map(math.isfinite, values)):
-            self.optimizer.step()
-            self.meter.add(dict(zip(measured, values, strict=True)) | {"lr": lr})
-        else:
-            # Running statistics have seen the numbers that the weights were spared.
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
+        if result.values is None:
             self.meter.skip()
+        else:
+            self.meter.add(result.values)
         self.step += 1
+        return result.stop
 
-    def _generator(self) -> torch.Generator:
-        # From (seed, step) alone: the views of a step do not depend on the steps before it.
-        state = np.random.SeedSequence([self.config.seed, self.step]).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(state[0]))
-
-    def _after_step(self, recorder: Recorder, *, stopped: bool) -> None:
+    def _after_step(self, recorder: Recorder | None, *, stopped: bool) -> None:
         train, step = self.config.train, self.step
         last = step == train.steps
-        if self.meter.in_a_row >= MAX_NONFINITE:
-            raise DivergedError(
-                f"no finite loss in the {MAX_NONFINITE} steps up to step {step}, which changed no "
-                f"weights; {self.out / 'checkpoints'} holds those from before. Begin again with a "
-                "lower optim.lr or optim.clip or a longer optim.warmup_steps, or look at the data"
-            )
-        recorder.advance(step)
-        if step % train.log_every == 0 or last:
-            recorder.log(step, self.meter.take(), images=train.batch_size)
-        if train.sample_images and (step % train.sample_every == 0 or last):
-            self._draw_samples(recorder)
-        if stopped or step % train.checkpoint_every == 0 or last:
+        logged = step % train.log_every == 0 or last
+        means = self.meter.take() if logged else {}
+        if recorder is not None:
+            recorder.advance(step)
+            if logged:
+                recorder.log(step, means, images=train.batch_size)
+            if train.sample_images and (step % train.sample_every == 0 or last):
+                self._draw_samples(recorder)
+        # Within a streak there is nothing that the checkpoint before it does not hold.
+        due = step % train.checkpoint_every == 0 and self.meter.in_a_row == 0
+        if stopped or due or last:
             self._save()
             self._list_broken()
 
     def _save(self) -> None:
-        tensors: dict[str, Tensor] = {"rng/cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            tensors["rng/cuda"] = torch.cuda.get_rng_state(self.device)
-        for prefix, state in (
-            ("model", self.model.state_dict()),
-            ("objectives", self.objectives.state_dict()),
-            ("optimizer", optimizer_tensors(self.optimizer)),
-        ):
-            tensors |= {f"{prefix}/{name}": tensor for name, tensor in state.items()}
-        facts = {
-            "vilseg": __version__,
-            "config": self.config.model_dump(mode="json"),
-            "tokenizer": self.tokenizer.to_json(),
-            "loader": self.loader.state_dict(),
-            "meter": self.meter.state(),
-        }
-        save_checkpoint(
-            self.out / "checkpoints",
-            Checkpoint(step=self.step, tensors=tensors, facts=facts),
-            keep=self.config.train.keep,
+        snapshot = take_snapshot(
+            self._modules,
+            self.optimizer,
+            step=self.step,
+            position=self._ahead.position,
+            facts={
+                "vilseg": __version__,
+                "config": self.config.model_dump(mode="json"),
+                "tokenizer": self.tokenizer.to_json(),
+                "meter": self.meter.state(),
+            },
+            device=self.device,
+            ranks=self.ranks,
         )
+        if self.ranks.leads:
+            # The checkpoint before a streak stays until the streak is over.
+            keep = None if self.meter.in_a_row else self.config.train.keep
+            save_checkpoint(self.out / "checkpoints", snapshot, keep=keep)
 
     def _draw_samples(self, recorder: Recorder) -> None:
         picture = sample_picture(
@@ -278,27 +298,3 @@ class Trainer:
         )
         save_picture(picture, self.out / "samples" / f"step-{self.step:07d}.png")
         recorder.picture(self.step, picture)
-
-    def _score_retrieval(self) -> None:
-        count = self.config.train.retrieval_images
-        if self.validation is None or count == 0:
-            return
-        path = self.out / "retrieval.json"
-        if path.exists():
-            scores = json.loads(path.read_text("utf-8"))
-        else:
-            with track("retrieval", console=self.console) as progress:
-                scores = score_retrieval(
-                    self.model,
-                    self.tokenizer,
-                    self.validation,
-                    count=count,
-                    image_size=self.config.model.image.image_size,
-                    progress=progress,
-                )
-            for broken in scores["broken"]:
-                say(self.console, f"retrieval without {broken['key']}: {broken['reason']}")
-            write_texts(self.out, {path.name: json.dumps(scores, indent=2) + "\n"})
-        with (self.out / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": self.step, "retrieval": scores}) + "\n")
-        self.console.print(retrieval_table(scores))

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vilseg_core._numerics import at_least_float32, check_choice
+from vilseg_core.distributed import ProcessGroup
+from vilseg_core.layers.joined_norm import JoinedBatchNorm
 
 Normalize = Literal["none", "l2", "batch"]
 
@@ -28,6 +30,7 @@ class ClusteringHead(nn.Module):
         heads: number of sub-heads.
         normalize: what is done to the input: `"l2"` scales each pixel to norm 1, `"batch"`
             standardises each channel over the batch (running statistics at inference).
+        group: processes whose batches are joined, for `"batch"`; None means this process alone.
 
     Raises:
         ValueError: an option is out of its range.
@@ -42,6 +45,7 @@ class ClusteringHead(nn.Module):
         hidden_dim: int | None = None,
         heads: int = 1,
         normalize: Normalize = "none",
+        group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -62,7 +66,7 @@ class ClusteringHead(nn.Module):
         check_choice("normalize", normalize, get_args(Normalize))
         self.in_dim = in_dim
         self.normalize: Normalize = normalize
-        self.norm = nn.BatchNorm2d(in_dim, affine=False) if normalize == "batch" else nn.Identity()
+        self.norm = JoinedBatchNorm(in_dim, group=group) if normalize == "batch" else nn.Identity()
         self.heads = nn.ModuleList(
             _sub_head(in_dim, clusters, layers=layers, hidden_dim=hidden_dim or in_dim)
             for _ in range(heads)

@@ -5,6 +5,7 @@ b = images, n = texts, d = embedding dimension, c = clusters, r = regions, k = p
 
 from torch import Tensor, nn
 
+from vilseg_core.distributed import ProcessGroup
 from vilseg_core.layers import ClusteringHead, Pooling, build_pooling
 from vilseg_core.models.config import ModelConfig
 from vilseg_core.models.image import ImageEncoder, ImageFeatures
@@ -76,8 +77,11 @@ class ViLSeg(nn.Module):
         return pooled
 
 
-def build_model(config: ModelConfig) -> ViLSeg:
+def build_model(config: ModelConfig, *, group: ProcessGroup | None = None) -> ViLSeg:
     """The model that `config` describes, with fresh weights unless it names a source of others.
+
+    group: processes whose batches are joined where the clustering head normalises over the batch;
+    None means this process alone.
 
     Raises:
         ValueError: timm cannot build the image encoder, or a checkpoint does not fit.
@@ -95,6 +99,7 @@ def build_model(config: ModelConfig) -> ViLSeg:
             hidden_dim=head.hidden_dim,
             heads=head.heads,
             normalize=head.normalize,
+            group=group,
         ),
         projection=nn.Linear(config.embed_dim, config.prototypes, bias=False),
     )

@@ -1,7 +1,24 @@
 """The only place where views meet randomness."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Generator, Tensor
+
+
+class Rows(NamedTuple):
+    """Which images of a larger batch of `total` these are: those from `first` on."""
+
+    first: int
+    total: int
+
+    def check(self, n: int) -> None:
+        """Refuse rows that are not n of the batch."""
+        if not 0 <= self.first <= self.first + n <= self.total:
+            raise ValueError(
+                f"rows: expected {n} images within a batch of {self.total}, came them from number "
+                f"{self.first} on; pass (first, total) of the whole batch"
+            )
 
 
 def uniform(*shape: int, generator: Generator | None) -> Tensor:

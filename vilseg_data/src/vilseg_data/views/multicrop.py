@@ -21,7 +21,7 @@ from vilseg_data.views.checks import (
     check_number,
     check_range,
 )
-from vilseg_data.views.draw import uniform
+from vilseg_data.views.draw import Rows, uniform
 from vilseg_data.views.pictures import Pictures, as_list, crop_pictures
 from vilseg_data.views.result import Views
 
@@ -94,7 +94,13 @@ class MultiCrop:
             check_number(getattr(self, name), name=name, low=0.0, high=1.0)
         check_number(self.hue, name="hue", low=0.0, high=0.5)
 
-    def __call__(self, images: Tensor | Pictures, *, generator: Generator | None = None) -> Views:
+    def __call__(
+        self,
+        images: Tensor | Pictures,
+        *,
+        generator: Generator | None = None,
+        rows: tuple[int, int] | None = None,
+    ) -> Views:
         """Draw and cut the views of `images`.
 
         A tensor gives views of its dtype on its device. Pillow images, which may differ in size,
@@ -110,20 +116,26 @@ class MultiCrop:
                 of them.
             generator: where the numbers come from, best on the CPU, which gives the same views
                 on every device; None is torch's global generator.
+            rows: (first, total) where the images are those from `first` on of a batch of `total`:
+                they get the views that they would have there, and the generator goes on as there.
 
         Raises:
-            ValueError: `images` is not a floating point batch of RGB images, or `generator` is on
-                another device than the CPU and the images.
+            ValueError: `images` is not a floating point batch of RGB images, `generator` is on
+                another device than the CPU and the images, or `rows` do not fit.
         """
         if not isinstance(images, Tensor):
             images = as_list(images)
         n, sizes, device = _describe(images)
         check_generator(generator, device=device)
-        draws = uniform(1 + self.num_local, n, 8, generator=generator)
+        whole = Rows(*(rows or (0, n)))
+        whole.check(n)
+        own = slice(whole.first, whole.first + n)
+        draws = uniform(1 + self.num_local, whole.total, 8, generator=generator)[:, own]
         looks = [self._appearance(kind) for kind in (0, 1)]
         second = None
         if any(look.has_second for look in looks):
-            second = uniform(1 + self.num_local, n, Appearance.SECOND, generator=generator)
+            shape = (1 + self.num_local, whole.total, Appearance.SECOND)
+            second = uniform(*shape, generator=generator)[:, own]
         boxes = self._boxes(draws[..., :4], sizes=sizes).to(device)
         flips = self._flips(draws[..., 4]).to(device)
         views = []
