@@ -17,7 +17,10 @@ from vilseg_train.checkpoint import list_checkpoints
 from vilseg_train.evaluation import evaluate_folder
 from vilseg_train.segmenter_choice import build_segmenter
 
-FILES = {"results.json", "confusion.npz", "images.csv", "table.md", "report.html"}
+FILES = {
+    "results.json", "confusion.npz", "images.csv", "examples.npz",
+    "report.html", "table.md", "protocols.csv", "classes.csv",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("segmenter", ["vilseg", "patch"])

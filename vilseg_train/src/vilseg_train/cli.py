@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vilseg_train import data_command
+from vilseg_train import data_command, report_command
 from vilseg_train.errors import RunEnded, SaidElsewhere
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ app = typer.Typer(
     help="Learn to segment images with free words from image-caption pairs alone.",
 )
 app.add_typer(data_command.app, name="data")
+app.command("report")(report_command.report)
 
 
 def _text(error: Exception) -> str:

@@ -10,9 +10,10 @@ from vilseg_data.labelled import LabelledFiles
 from vilseg_eval import EvalResult, Segmenter, evaluate
 from vilseg_eval.files import write_atomically
 from vilseg_eval.prompts import PHOTO_TEMPLATE
-from vilseg_eval.report import collect_examples, html_page, markdown_report
+from vilseg_eval.report import described, evaluation_report
 from vilseg_train.folder import check_target
 from vilseg_train.progress import say, track
+from vilseg_train.reporting import asked
 from vilseg_train.segmenter_choice import open_segmenter
 from vilseg_train.tables import evaluation_tables
 
@@ -29,7 +30,7 @@ def evaluate_folder(
     count: int | None = None,
     out: Path | None = None,
 ) -> EvalResult:
-    """Score `folder` and write `results.json`, `confusion.npz`, `table.md` and `report.html`.
+    """Score `folder` and write the scores, their matrices and a report (`evaluation_report`).
 
     Args:
         folder: a run, or with segmenter "predictions" a folder of label maps.
@@ -56,14 +57,12 @@ def evaluate_folder(
         warn=lambda text: say(console, f"warning: {text}"),
     )
     result = score(chosen, dataset, split=split, console=console)
-    examples = collect_examples({segmenter: chosen}, dataset)
-    results = {segmenter: result.results}
+    result = described(result, chosen, dataset, command=asked())
     title = f"{folder.name} on {data} {split}"
-    page = html_page(results, title=title, examples=examples)
-    reports = {"table.md": markdown_report(results).encode(), "report.html": page.encode()}
+    reports = evaluation_report({segmenter: result}, {segmenter: chosen}, dataset, title=title)
     contents = {**result.files(), **reports}
     write_atomically({target / name: content for name, content in contents.items()})
-    for table in evaluation_tables(results):
+    for table in evaluation_tables({segmenter: result.results}):
         console.print(table)
     say(console, f"written to {target}")
     return result
