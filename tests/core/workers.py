@@ -20,6 +20,7 @@ from vilseg_core import (
 )
 from vilseg_core.distributed import rows_of_ranks
 from vilseg_core.functional import sinkhorn_log_assignment
+from vilseg_core.layers.joined_norm import JoinedBatchNorm
 from vilseg_core.losses import Centering
 from vilseg_core.ops import Implementation
 from vilseg_core.ops.dispatch import HAS_TRITON
@@ -48,6 +49,7 @@ LOSSES = (
     "information_masked_heads",
     "information_masked_heads_chunked",
     "information_masked_displaced",
+    "information_normalised",
     "prototypes_sinkhorn",
     "prototypes_center",
     "prototypes_none",
@@ -73,12 +75,16 @@ class Towers(nn.Module):
         shared = name.startswith("prototypes")
         self.second = self.first if shared else nn.Linear(4, 5).double()
         self.loss = build(name, group=group).double()
+        self.norm = JoinedBatchNorm(5, group=group).double()
 
     def forward(self, first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
         a, b = self.first(first), self.second(second)
         if "heads" in self.name:
             # (n, heads, c): the second head sees the clusters in another order.
             a, b = torch.stack([a, 2 * a], dim=1), torch.stack([b, b.flip(1)], dim=1)
+        if "normalised" in self.name:
+            # Pixels of two rows, by the statistics of all ranks.
+            a, b = (self.norm(x[:, :, None, None]).flatten(1) for x in (a, b))
         if "displaced" in self.name:
             # Each row is a grid of 2 x 3 pixels with one mask.
             a, b = (x[:, :, None, None] * GRID.to(x) for x in (a, b))
@@ -191,7 +197,16 @@ def statistics(
     targets = Centering(4, momentum=0.5, group=group).double()
     targets.update(rows)
     assignment = sinkhorn_log_assignment(rows, temperature=0.3, group=group)
-    found = {"center": targets.center, "assignment": assignment}
+    norm = JoinedBatchNorm(4, group=group).double()
+    norm(rows[:, :, None, None])
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    found = {
+        "center": targets.center,
+        "assignment": assignment,
+        "running_mean": norm.running_mean,
+        "running_variance": norm.running_var,
+    }
     every_option = {
         "ids": (mask * 4).long() % 3,
         "valid": mask > 0.3,

@@ -27,3 +27,7 @@ def agreement(first: Tensor, second: Tensor, *, mask: Tensor, power: int = 2) ->
 
 def local_spread(local: Tensor) -> Tensor:
     return -local.var(1).mean()
+
+
+def size_of_all(*outputs: Tensor) -> Tensor:
+    return torch.stack([output.float().square().mean() for output in outputs]).sum()

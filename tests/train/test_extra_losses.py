@@ -15,7 +15,8 @@ from vilseg_core.models import ViLSeg, build_model
 from vilseg_train import ConfigError, RunConfig, Trainer, load_config, open_run
 from vilseg_train.checkpoint import newest_checkpoint
 from vilseg_train.objectives import Objectives
-from vilseg_train.outputs import OUTPUTS, StepOutputs
+from vilseg_train.outputs import OUTPUTS
+from vilseg_train.stop import StopRequest
 
 MODULE = "tests.train.plugin_losses"
 SPREAD = f"""
@@ -65,10 +66,10 @@ def test_a_run_records_trains_saves_and_resumes_them(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         inner = trainer._train_step
 
-        def stopping() -> None:
+        def stopping(stop: StopRequest) -> int | None:
             if trainer.step == 4:
                 raise InterruptedError
-            inner()
+            return inner(stop)
 
         patch.setattr(trainer, "_train_step", stopping)
         with pytest.raises(InterruptedError):
@@ -133,14 +134,15 @@ def test_one_of_ones_own_may_be_the_only_loss() -> None:
 
 
 def test_every_output_has_its_documented_shape() -> None:
-    model, objectives = built("model.cluster.heads=2")
-    outputs = StepOutputs(
+    every = extra(loss=f"{MODULE}:size_of_all", inputs=list(OUTPUTS))
+    model, objectives = built("model.cluster.heads=2", every)
+    outputs = objectives.outputs_of(
         model,
-        views=objectives.multicrop(torch.rand(5, 3, 32, 32), generator=None),
+        torch.rand(5, 3, 32, 32),
         tokens=torch.ones(5, 48, dtype=torch.int64),
-        augmentation=objectives.augmentation,
         generator=None,
-        head_only=True,
+        step=0,
+        total=6,
     )
     sizes = {"n": 5, "v": 2, "d": 24, "p": 8, "c": 4, "H": 32, "W": 32, "h": 4, "w": 4, "l": 48}
     assert list(outputs) == list(OUTPUTS)
@@ -163,13 +165,9 @@ def test_the_agreement_is_that_of_the_outputs() -> None:
     _, parts = step(model, objectives)
     images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(0)
-    outputs = StepOutputs(
-        model,
-        views=objectives.multicrop(images, generator=generator),
-        tokens=torch.zeros(5, 48),
-        augmentation=objectives.augmentation,
-        generator=generator,
-        head_only=True,
+    tokens = torch.ones(5, 48, dtype=torch.int64)
+    outputs = objectives.outputs_of(
+        model, images, tokens=tokens, generator=generator, step=5, total=6
     )
     names = ("cluster_logits", "changed_cluster_logits")
     truth = agreement(*(outputs[name] for name in names), mask=outputs["valid"], power=1)

@@ -73,6 +73,19 @@ def test_segmenters_of_one_run_are_labelled_by_their_names(tmp_path: Path) -> No
     assert [e.label for e in open_evaluations(same)] == [str(folder) for folder in folders]
 
 
+def test_a_words_audit_is_shown_with_its_ways_of_naming(tmp_path: Path) -> None:
+    for number, name in enumerate(("dataset-single", "dataset-clip80")):
+        (tmp_path / name).mkdir()
+        found = result(SETS, random_counts(SETS, skill=0.5, seed=number))
+        (tmp_path / name / "results.json").write_text(json.dumps(found))
+    table = {"miou": [[0.111, 0.222]], "lowest": 0.111, "highest": 0.222, "spread": 0.111}
+    audit = {"names": ["dataset"], "templates": ["single", "clip80"], "protocols": {"all": table}}
+    (tmp_path / "audit.json").write_text(json.dumps(audit))
+    page = report_runs([tmp_path], console=quiet()).read_text()
+    for part in ("Other names, other templates", "22.2", "dataset-single", "dataset-clip80"):
+        assert part in page
+
+
 def test_seeds_of_one_configuration_are_one_column(tmp_path: Path) -> None:
     runs = [_run(tmp_path / f"wide-s{seed}", seed=seed) for seed in (1, 2, 10)]
     other = _run(tmp_path / "narrow", seed=1)

@@ -11,6 +11,7 @@ from tests.train.conftest import quiet, said, tiny_config
 from vilseg_train import RunConfig, Trainer
 from vilseg_train.checkpoint import newest_checkpoint
 from vilseg_train.folder import list_broken
+from vilseg_train.stop import StopRequest
 
 RUNS = ("whole", "stopped")
 
@@ -37,12 +38,12 @@ def test_a_run_on_shards_resumes_inside_a_shard(
     stopped = Trainer(config, out=tmp_path / "stopped", console=quiet())
     inner, steps = stopped._train_step, 0
 
-    def failing() -> None:
+    def failing(stop: StopRequest) -> int | None:
         nonlocal steps
         if steps == 5:  # the last checkpoint is that of step 4
             raise RuntimeError("power cut")
-        inner()
         steps += 1
+        return inner(stop)
 
     monkeypatch.setattr(stopped, "_train_step", failing)
     with pytest.raises(RuntimeError, match="power cut"):

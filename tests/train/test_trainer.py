@@ -12,7 +12,7 @@ from PIL import Image
 from tests.train.conftest import quiet, said, tiny_config
 from torch import Tensor
 
-from vilseg_data import BrokenSampleError, CaptionSample, WorldCaptions
+from vilseg_data import BrokenSampleError, CaptionBatch, CaptionSample, WorldCaptions
 from vilseg_train import (
     CheckpointError,
     ConfigError,
@@ -31,16 +31,18 @@ from vilseg_train.checkpoint import (
     save_checkpoint,
 )
 from vilseg_train.device import choose_device
+from vilseg_train.record import Recorder
+from vilseg_train.stop import StopRequest
 
 
 def _stop_at(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, *, step: int) -> None:
     """Send SIGTERM to this process during a step."""
     inner = trainer._train_step
 
-    def stopping() -> None:
+    def stopping(stop: StopRequest) -> int | None:
         if trainer.step == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        inner()
+        return inner(stop)
 
     monkeypatch.setattr(trainer, "_train_step", stopping)
 
@@ -218,7 +220,7 @@ def test_a_checkpoint_of_another_shape_names_the_tensor(own_run: Path, tmp_path:
 
 def _spoil(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, *, steps: range) -> None:
     """Make the loss of some steps not a number, all the way back to the weights."""
-    inner = trainer.objectives.forward
+    inner = trainer.objectives.loss
 
     def spoiled(*args: Any, step: int, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         loss, parts = inner(*args, step=step, **kwargs)
@@ -226,7 +228,7 @@ def _spoil(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, *, steps: range) -
             buffer.add_(1.0 if step in steps else 0.0)
         return (loss * float("nan"), parts) if step in steps else (loss, parts)
 
-    monkeypatch.setattr(trainer.objectives, "forward", spoiled)
+    monkeypatch.setattr(trainer.objectives, "loss", spoiled)
 
 
 def test_steps_without_a_finite_loss_are_skipped_and_counted(
@@ -245,18 +247,84 @@ def test_steps_without_a_finite_loss_are_skipped_and_counted(
     assert tensors["optimizer/step/model.projection.weight"] == 4
 
 
-def test_ten_in_a_row_end_the_run_and_keep_the_last_checkpoint(
+def test_a_streak_goes_back_with_other_batches_and_ends_the_run_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = Trainer(tiny_config("train.steps=30"), out=tmp_path, console=quiet())
+    config = tiny_config("train.steps=30", "train.max_nonfinite=4", "train.max_rollbacks=2")
+    console = quiet()
+    trainer = Trainer(config, out=tmp_path, console=console)
     _spoil(trainer, monkeypatch, steps=range(3, 30))
-    with pytest.raises(DivergedError, match="no finite loss in the 10 steps up to step 13"):
+    seen = _keys_of_batches(trainer, monkeypatch)
+    with pytest.raises(DivergedError, match="no finite loss in the 4 steps up to step 7, which"):
         trainer.fit()
-    assert trainer.step == 13
+    # Steps 3, 4, 5, 6 are lost each time; their batches and those since step 2 are not seen again.
+    assert len(seen) == 7 + 5 + 5
+    assert len(set(seen)) == len(seen)
+    assert trainer.meter.skipped == 12
+    assert "back to step 2 with the batches that follow, 2 of 2 times" in said(console)
+    # Nothing was saved within a streak: what is there is from before it.
     assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == [
-        "step-0000010.safetensors",
-        "step-0000012.safetensors",
+        "step-0000000.safetensors",
+        "step-0000002.safetensors",
     ]
+    # The last streak is on record, those before it are not.
+    assert _steps_recorded(tmp_path) == [2, 4, 6]
+
+
+def test_a_run_that_went_back_learns_on_and_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    config = tiny_config("train.max_nonfinite=2", "train.steps=8")
+    for out, stops in ((tmp_path / "whole", []), (tmp_path / "parts", [4])):
+        spoiled = [3, 4]
+        for number in range(len(stops) + 1):
+            trainer = Trainer(config, out=out, resume=number > 0, console=quiet())
+            with pytest.MonkeyPatch.context() as patch:
+                # The batches of these steps are bad: met once, and again after a resume.
+                _spoil_once(trainer, patch, steps=spoiled)
+                if number < len(stops):
+                    # Within the streak, whose second half comes after the resume.
+                    _stop_at(trainer, patch, step=stops[number])
+                    with pytest.raises(TrainingStopped):
+                        trainer.fit()
+                    spoiled = [4]
+                else:
+                    trainer.fit()
+    _assert_same_run(tmp_path / "parts", tmp_path / "whole")
+    lines = [json.loads(x) for x in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 8]
+    assert [line.get("rollbacks") for line in lines[:4]] == [None, 1, 1, 1]
+    assert lines[3]["skipped"] == 2
+
+
+def _spoil_once(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, *, steps: list[int]) -> None:
+    """As `_spoil`, before the first rollback only."""
+    inner = trainer.objectives.loss
+
+    def spoiled(*args: Any, step: int, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, parts = inner(*args, step=step, **kwargs)
+        bad = step in steps and trainer.meter.rollbacks == 0
+        return (loss * float("nan"), parts) if bad else (loss, parts)
+
+    monkeypatch.setattr(trainer.objectives, "loss", spoiled)
+
+
+def _keys_of_batches(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[int, tuple[str, ...]]]:
+    """The epoch and the samples of each batch, as they are given."""
+    seen: list[tuple[int, tuple[str, ...]]] = []
+    inner = trainer.loader.next_batch
+
+    def noting() -> CaptionBatch:
+        batch = inner()
+        seen.append((batch.epoch, batch.keys))
+        return batch
+
+    monkeypatch.setattr(trainer.loader, "next_batch", noting)
+    return seen
+
+
+def _steps_recorded(out: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_can_be_resumed(
@@ -279,6 +347,31 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_can_be_resumed(
         with pytest.raises(CheckpointError, match=r"No space left.*step-0000002.*is whole"):
             trainer.fit()
     assert list_checkpoints(out / "checkpoints")[-1].name == "step-0000002.safetensors"
+    Trainer(tiny_config(), out=out, resume=True, console=quiet()).fit()
+    _assert_same_run(out, finished_run)
+
+
+def test_a_full_disk_in_the_middle_of_a_line_of_the_record(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    trainer = Trainer(tiny_config(), out=out, console=quiet())
+    log = Recorder.log
+
+    def full(self: Recorder, step: int, values: Any, *, images: int) -> None:
+        if step == 4:
+            with (out / "metrics.jsonl").open("a") as file:
+                file.write('{"step": 4, "lo')
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / "metrics.jsonl"))
+        log(self, step, values, images=images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "log", full)
+        with pytest.raises(OSError, match="No space left"):
+            trainer.fit()
+    # Before step 4 all is whole; of step 4 there is half a line, which a resume takes back.
+    assert list_checkpoints(out / "checkpoints")[-1].name == "step-0000002.safetensors"
+    read_checkpoint(list_checkpoints(out / "checkpoints")[-1])
     Trainer(tiny_config(), out=out, resume=True, console=quiet()).fit()
     _assert_same_run(out, finished_run)
 

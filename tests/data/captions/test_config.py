@@ -89,8 +89,16 @@ def test_a_stream_is_its_head_and_a_loader(tmp_path: Path) -> None:
     assert isinstance(
         build_loader(config, listed, tokenizer=tokens, batch_size=3, seed=1), CaptionLoader
     )
-    with pytest.raises(ValueError, match="world_size: expected 1 for 00000"):
-        build_loader(config, listed, tokenizer=tokens, batch_size=3, seed=1, world_size=2)
+    with pytest.raises(ValueError, match="batch_size: expected a multiple of the 2 ranks"):
+        build_loader(config, head, tokenizer=tokens, batch_size=3, seed=1, world_size=2)
+    shares = [
+        build_loader(config, source, tokenizer=tokens, batch_size=4, seed=1, rank=1, world_size=2)
+        for source in (head, listed)
+    ]
+    for share in shares:
+        batch = share.next_batch()
+        assert (len(batch.keys), batch.first, batch.total) == (2, 2, 4)
+        share.close()
 
 
 def test_streams_are_mixed_by_weights(tmp_path: Path) -> None:

@@ -74,6 +74,26 @@ def test_the_generator_alone_decides(seed: int, other: int) -> None:
     assert not torch.equal(first.local_boxes, third.local_boxes)
 
 
+@given(seeds, st.integers(0, 3), st.integers(0, 3), st.booleans())
+def test_rows_get_the_views_they_have_in_the_whole_batch(
+    seed: int, first: int, count: int, looks: bool
+) -> None:
+    crop_all = MultiCrop(global_size=12, local_size=6, num_local=2, grey=0.5 if looks else 0.0)
+    images, whole, part = noise(6, 3, 16, 16, seed=seed), generator(seed), generator(seed)
+    views = crop_all(images, generator=whole)
+    own = slice(first, first + count)
+    rows = crop_all(images[own], generator=part, rows=(first, 6))
+    assert torch.equal(rows.global_view, views.global_view[own])
+    assert torch.equal(rows.local_views, views.local_views[:, own])
+    assert torch.equal(rows.local_boxes, views.local_boxes[:, own])
+    assert torch.equal(whole.get_state(), part.get_state())
+
+
+def test_rows_lie_within_their_batch() -> None:
+    with pytest.raises(ValueError, match="rows: expected 3 images within a batch of 4, came them"):
+        MultiCrop(global_size=8, local_size=8)(noise(3, 3, 8, 8, seed=0), rows=(2, 4))
+
+
 def test_without_a_generator_the_global_one_decides() -> None:
     images, multicrop = noise(2, 3, 12, 9, seed=0), MultiCrop(global_size=10, local_size=4)
     torch.manual_seed(3)

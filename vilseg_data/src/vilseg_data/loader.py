@@ -102,10 +102,7 @@ class CaptionLoader:
                 f"max_broken: expected a share in [0, 1], came {max_broken}; 0.01 is one in 100"
             )
         if not 0 <= rank < world_size:
-            raise ValueError(
-                f"rank: expected 0 to {world_size - 1} of {world_size}, came {rank}; pass its "
-                "number"
-            )
+            raise ValueError(f"rank: expected 0 to {world_size - 1}, came {rank}; pass its number")
         if world_size > 1 and not cache and share is None:
             raise ValueError(
                 f"share: expected a function for {world_size} ranks without cache, came none; pass "
@@ -125,7 +122,7 @@ class CaptionLoader:
         self._reader = SampleReader(
             source,
             image_size=image_size,
-            threads=min(8, cpu_count() or 1) if threads is None else threads,
+            threads=threads or min(8, cpu_count() or 1),
         )
         self._thread: ThreadPoolExecutor | None = None
         self._ahead: _Ahead | None = None
@@ -214,26 +211,26 @@ class CaptionLoader:
         reads = {**kept, **fresh}
         if failed:
             return _Attempt(plan, reads, failed, None)
-        size = self.image_size
-        images = [reads[index].image for index in own]
+        empty = torch.empty((0, 3, self.image_size, self.image_size), dtype=torch.uint8)
+        # A rank without rows still says how wide its tokens would be.
+        spoken = [self._caption(i, epoch=plan.epoch) for i in own or plan.indices[:1]]
         batch = CaptionBatch(
-            images=torch.stack(images)
-            if images
-            else torch.empty((0, 3, size, size), dtype=torch.uint8),
-            tokens=self.tokenizer([self._caption(i, reads[i].key, epoch=plan.epoch) for i in own]),
-            keys=tuple(reads[index].key for index in own),
+            images=torch.stack([reads[i].image for i in own]) if own else empty,
+            tokens=self.tokenizer(spoken)[: len(own)],
+            keys=tuple(reads[i].key for i in own),
             epoch=plan.epoch,
             first=first,
             total=total,
         )
         return _Attempt(plan, reads, failed, batch)
 
-    def _caption(self, index: int, key: str, *, epoch: int) -> str:
+    def _caption(self, index: int, *, epoch: int) -> str:
         captions = self.source.captions(index)
         if not captions:
             raise ValueError(
-                f"source: expected a caption of every sample, came none for {key} of "
-                f"{self.source.name}; list such samples in broken and leave them out"
+                f"source: expected a caption of every sample, came none for "
+                f"{self.source[index].key} of {self.source.name}; list such samples in broken and "
+                "leave them out"
             )
         return captions[int(self._order(epoch)[1][index] * len(captions))]
 

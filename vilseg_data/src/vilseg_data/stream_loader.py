@@ -55,9 +55,9 @@ class StreamLoader:
     shards damaged, rounded up to whole shards, so that one damaged shard of a few does not end a
     run unless max_broken is 0; or when several epochs in a row hold no batch.
 
-    Of several ranks, whose streams are shares of the same shards, each gives its part of a joined
-    batch of batch_size, which they divide evenly. With `share`, which each then calls in step
-    with the others, max_broken is of what all of them saw.
+    Of several ranks, whose streams are shares of the same shards, each gives batch_size rows of a
+    joined batch. With `share`, which each then calls in step with the others, max_broken is of
+    what all of them saw.
     """
 
     def __init__(
@@ -85,14 +85,8 @@ class StreamLoader:
             raise ValueError(
                 f"max_broken: expected a share in [0, 1], came {max_broken}; 0.01 is one in 100"
             )
-        if batch_size % stream.parts:
-            raise ValueError(
-                f"batch_size: expected a multiple of the {stream.parts} shares of the stream, came "
-                f"{batch_size}; take {max(1, batch_size // stream.parts) * stream.parts}"
-            )
         self.stream, self.tokenizer = stream, tokenizer
         self.batch_size, self.image_size = batch_size, image_size
-        self._own_size = batch_size // stream.parts
         self._share = share
         self._counted: _Faults | None = None
         self.drop_last, self.max_broken, self.person = drop_last, max_broken, person
@@ -150,19 +144,19 @@ class StreamLoader:
             for sample, after in self._samples:
                 window.append(sample)
                 position = after
-                if len(taken) + len(window) == self._own_size:
+                if len(taken) + len(window) == self.batch_size:
                     break
-            over = len(taken) + len(window) < self._own_size
+            over = len(taken) + len(window) < self.batch_size
             taken += self._decode(window)
             if self._share is None:
                 self._check_broken(self._faults(), self.broken[:_NAMED], over=over)
-            if len(taken) == self._own_size or (over and taken and not self.drop_last):
+            if len(taken) == self.batch_size or (over and taken and not self.drop_last):
                 return _Result(self._batch(taken, position), position, over)
             if over:
                 if empty == _EMPTY_EPOCHS:
                     raise ValueError(
                         f"batch_size: expected no more than an epoch's share of {self.stream.name} "
-                        f"holds, came {self._own_size} for {len(taken)} samples; lower it, give "
+                        f"holds, came {self.batch_size} for {len(taken)} samples; lower it, give "
                         "more shards or fewer ranks, or set drop_last=False"
                     )
                 position, empty = StreamPosition(position.epoch + 1), empty + 1
@@ -197,8 +191,8 @@ class StreamLoader:
             tokens=self.tokenizer(spoken),
             keys=tuple(sample.key for sample, _ in taken),
             epoch=position.epoch,
-            first=self.stream.part * self._own_size,
-            total=self.batch_size,
+            first=self.stream.part * self.batch_size,
+            total=self.stream.parts * self.batch_size,
         )
 
     def _faults(self) -> _Faults:

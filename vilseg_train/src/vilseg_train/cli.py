@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vilseg_train import data_command, report_command
+from vilseg_train import data_command, eval_command, report_command
 from vilseg_train.errors import RunEnded, SaidElsewhere
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ app = typer.Typer(
     help="Learn to segment images with free words from image-caption pairs alone.",
 )
 app.add_typer(data_command.app, name="data")
+app.command("eval")(eval_command.evaluate)
 app.command("report")(report_command.report)
 
 
@@ -108,41 +109,6 @@ def train(
         Trainer(config, out=folder, resume=resume, console=_console(), ranks=ranks).fit()
         if ranks.leads:
             typer.echo(f"run: {folder}")
-
-
-@app.command("eval")
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run; with predictions, a folder of label maps.")],
-    data: Annotated[
-        str, typer.Option(help="Labelled set: world, voc, context, coco-stuff, folder, ...")
-    ],
-    root: Annotated[Path | None, typer.Option(help="Folder of the labelled set.")] = None,
-    split: Annotated[str, typer.Option(help="Split of the labelled set.")] = "val",
-    segmenter: Annotated[str, typer.Option(help="vilseg, patch or predictions.")] = "vilseg",
-    templates: Annotated[
-        list[str] | None,
-        typer.Option("--templates", help="Sentence with {} for the word; may be repeated."),
-    ] = None,
-    count: Annotated[int | None, typer.Option(help="Images to use; all by default.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where to write; RUN/eval/DATA by default.")
-    ] = None,
-) -> None:
-    """Score a run on images with masks: every protocol, every class, and a report."""
-    from vilseg_eval.prompts import PHOTO_TEMPLATE
-    from vilseg_train.evaluation import evaluate_folder
-
-    evaluate_folder(
-        run,
-        data=data,
-        root=root,
-        split=split,
-        segmenter=segmenter,
-        templates=templates or [PHOTO_TEMPLATE],
-        count=count,
-        out=out,
-        console=_console(),
-    )
 
 
 @app.command()

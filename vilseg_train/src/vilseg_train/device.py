@@ -2,12 +2,15 @@
 
 import torch
 
+from vilseg_train.parallel import Ranks
 
-def choose_device(name: str, *, local_rank: int = 0, alone: bool = True) -> torch.device:
+
+def choose_device(name: str, *, ranks: Ranks | None = None) -> torch.device:
     """The device of that name; "auto" is a GPU, or the CPU where there is none.
 
-    Where processes share a machine (not `alone`), each takes the GPU of its `local_rank`.
+    Of several processes each takes the GPU of its `local_rank`, its current one from then on.
     """
+    alone, local_rank = ranks is None or ranks.size == 1, ranks.local_rank if ranks else 0
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -35,4 +38,6 @@ def choose_device(name: str, *, local_rank: int = 0, alone: bool = True) -> torc
             f"train.device: {name!r} asked for, but torch finds {found or 'no'} GPU; use "
             f"{'cuda' if found else 'cpu'}"
         )
-    return device if alone else torch.device("cuda", local_rank)
+    device = device if alone else torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device

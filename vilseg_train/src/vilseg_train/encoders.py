@@ -109,7 +109,7 @@ class Encoders(nn.Module):
             pixels = features.pixels
             found += [pixels if asked.pixel_gradient else pixels.detach()] if asked.pixels else []
         if tokens is not None:
-            found.append(self._run["text"](tokens))
+            found.append(self._run["text"](_some(tokens))[: len(tokens)])
         if local is not None:
             # Views first: (v n, 3, l, l) in one pass.
             pooled = self._images(local.transpose(0, 1).flatten(0, 1), gradient=True).pooled
@@ -142,8 +142,16 @@ class Encoders(nn.Module):
 
     def _images(self, images: Tensor, *, gradient: bool) -> ImageFeatures:
         with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
-            features: ImageFeatures = self._run["image"](images)
-        return features
+            features: ImageFeatures = self._run["image"](_some(images))
+        if len(images):
+            return features
+        return ImageFeatures(*(feature[:0] for feature in features))
+
+
+def _some(rows: Tensor) -> Tensor:
+    """`rows`, or one of zeros where a rank has none, as timm's encoders want at least one; their
+    parameters then get zeros from this rank, as they should."""
+    return rows if len(rows) else rows.new_zeros((1, *rows.shape[1:]))
 
 
 def _checkpoint_blocks(model: ViLSeg) -> None:

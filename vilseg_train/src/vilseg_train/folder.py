@@ -7,8 +7,14 @@ from pathlib import Path
 from rich.console import Console
 
 from vilseg_eval.files import write_atomically
-from vilseg_train.checkpoint import Checkpoint, CheckpointError, newest_checkpoint
+from vilseg_train.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    list_checkpoints,
+    newest_checkpoint,
+)
 from vilseg_train.config import ConfigError, RunConfig, parse_config
+from vilseg_train.parallel import Ranks, was_restarted
 from vilseg_train.progress import say
 
 _NAMED_BROKEN = 5
@@ -61,6 +67,25 @@ def claim_resumed(out: Path) -> tuple[Checkpoint, Path, list[CheckpointError]]:
         return newest_checkpoint(out / "checkpoints")
     except CheckpointError as error:
         raise CheckpointError(f"--resume: cannot go on in {out}: {error}") from error
+
+
+def claim(out: Path, *, resume: bool, ranks: Ranks, console: Console) -> Checkpoint | None:
+    """The checkpoint from which the run in `out` goes on, on every rank; None for a new run.
+
+    Rank 0 alone looks into the folder. Where torchrun started the processes again, a run goes on.
+    """
+    found = None
+    if ranks.leads:
+        if resume or (was_restarted() and list_checkpoints(out / "checkpoints")):
+            found, path, refused = claim_resumed(out)
+            for error in refused:
+                say(console, f"warning: {error}; going on from {path.name}")
+            check_same_tokenizer(out, found.facts["tokenizer"])
+        else:
+            claim_new(out)
+    if not ranks.from_leader(lambda: found is not None):
+        return None
+    return ranks.checkpoint_of_leader(found)
 
 
 def check_same_config(config: RunConfig, saved: RunConfig, *, out: Path) -> None:

@@ -255,12 +255,27 @@ class Objectives(nn.Module):
             step: the number of this step, from 0.
             total: the steps of the whole run.
         """
+        outputs = self.outputs_of(
+            model, images, tokens=tokens, generator=generator, step=step, total=total
+        )
+        return self.loss(outputs, step=step, total=total)
+
+    def outputs_of(
+        self,
+        model: ViLSeg,
+        images: Tensor,
+        *,
+        tokens: Tensor,
+        generator: Generator | None,
+        step: int,
+        total: int,
+    ) -> StepOutputs:
+        """What the losses of a batch take; the arguments are those of `forward`."""
         views = self.draw(images, generator=generator, step=step, total=total)
         encoders = Encoders(model, self.config.asked)
         rows = encoders.rows(views, tokens)
         features = dict(zip(encoders.names(rows), encoders(**rows), strict=True))
-        outputs = self.outputs(features, model=model, views=views, tokens=tokens)
-        return self.loss(outputs, step=step, total=total)
+        return self.outputs(features, model=model, views=views, tokens=tokens)
 
     def loss(
         self, outputs: StepOutputs, *, step: int, total: int

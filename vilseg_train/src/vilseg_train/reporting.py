@@ -125,7 +125,9 @@ def group_seeds(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]
 def _find(run: Path) -> list[Path]:
     if (run / RESULTS_FILE).is_file():
         return [run]
-    found = sorted(file.parent for file in (run / _EVALUATIONS).glob(f"*/{RESULTS_FILE}"))
+    audited = (run / _AUDIT_FILE).is_file()
+    searched = run if audited else run / _EVALUATIONS
+    found = sorted(file.parent for file in searched.glob(f"*/{RESULTS_FILE}"))
     if not found:
         raise ValueError(
             f"RUN: expected {RESULTS_FILE} in {run} or in {run / _EVALUATIONS}/*, came none; "
@@ -215,8 +217,9 @@ def _confusions(groups: Mapping[str, Sequence[Evaluation]]) -> dict[str, Confusi
 
 
 def _audit(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
-    """The words audit beside a single evaluation, if it has one."""
-    path = evaluations[0].folder / _AUDIT_FILE
-    if len(evaluations) > 1 or not path.is_file():
+    """The words audit that all of the evaluations are parts of, if they are."""
+    places = {evaluation.folder.parent for evaluation in evaluations}
+    path = places.pop() / _AUDIT_FILE
+    if places or not path.is_file():
         return None
     return dict(json.loads(path.read_text(encoding="utf-8")))

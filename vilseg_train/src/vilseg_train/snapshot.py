@@ -76,7 +76,7 @@ def fresh_random_state(seed: int, ranks: Ranks) -> Tensor:
 
 
 def restore_device_random(
-    checkpoint: Checkpoint, *, device: torch.device, seed: int, ranks: Ranks
+    checkpoint: Checkpoint, device: torch.device, *, seed: int, ranks: Ranks
 ) -> None:
     """The same for the device's generator."""
     if device.type != "cuda":

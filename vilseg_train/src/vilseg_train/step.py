@@ -1,5 +1,6 @@
 """One step of training: batches in, weights changed, numbers out."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -184,12 +185,17 @@ class TrainStep:
     def _distributed(self, module: nn.Module) -> nn.Module:
         if self.ranks.size == 1 or not any(p.requires_grad for p in module.parameters()):
             return module
-        # Which parameters a step uses depends on its losses; statistics are joined by the losses.
+        # It warns where it looks for unused parameters and finds none.
+        module.register_parameter("unused", nn.Parameter(torch.zeros(1, device=self.device)))
+        # Statistics are joined by the losses. Newer torch has another name for it.
+        known = inspect.signature(DistributedDataParallel).parameters
+        buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        # Which parameters a step uses depends on its losses.
         return DistributedDataParallel(
             module,
             process_group=self.ranks.group,
             find_unused_parameters=True,
-            broadcast_buffers=False,
+            **{buffers: False},
         )
 
     @contextmanager

@@ -1,6 +1,5 @@
 """The trainer: batches to steps to a run folder, and nothing lost on the way."""
 
-import json
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -9,36 +8,29 @@ import torch
 from rich.console import Console
 
 from vilseg_core.models import build_model
-from vilseg_data import CaptionSource, StreamLoader, Tokenizer, build_captions, build_loader
+from vilseg_data import CaptionSource, StreamLoader, build_captions, build_loader
 from vilseg_train import __version__
 from vilseg_train.ahead import Ahead
 from vilseg_train.allocator import keep_freed_memory
 from vilseg_train.checkpoint import (
     Checkpoint,
     checkpoint_path,
-    list_checkpoints,
     save_checkpoint,
 )
 from vilseg_train.config import RunConfig, parse_config
 from vilseg_train.device import choose_device
 from vilseg_train.errors import TrainingStopped
-from vilseg_train.folder import (
-    check_same_config,
-    check_same_tokenizer,
-    claim_new,
-    claim_resumed,
-    list_broken,
-    write_texts,
-)
+from vilseg_train.folder import check_same_config, claim, list_broken, write_texts
 from vilseg_train.meter import Meter
 from vilseg_train.objectives import Objectives
 from vilseg_train.optim import build_optimizer
-from vilseg_train.parallel import Ranks, was_restarted
+from vilseg_train.parallel import Ranks
 from vilseg_train.progress import say, track
-from vilseg_train.record import METRICS, Recorder, cut_metrics
+from vilseg_train.record import Recorder, cut_metrics
 from vilseg_train.rollback import checkpoint_before_streak, diverged
 from vilseg_train.run import without_sources
 from vilseg_train.samples import sample_picture, save_picture
+from vilseg_train.scores import record_retrieval
 from vilseg_train.snapshot import (
     fresh_random_state,
     random_state,
@@ -49,8 +41,7 @@ from vilseg_train.snapshot import (
 )
 from vilseg_train.step import DTYPES, TrainStep
 from vilseg_train.stop import StopRequest
-from vilseg_train.tables import retrieval_table
-from vilseg_train.validation import score_retrieval
+from vilseg_train.vocabulary import learn_or_restore
 
 
 class Trainer:
@@ -89,18 +80,16 @@ class Trainer:
         self.ranks = ranks or Ranks()
         self.console = (console or Console()) if self.ranks.leads else Console(quiet=True)
         config.train.check_processes(self.ranks.size)
-        resumed = self._claim(resume)
+        resumed = claim(self.out, resume=resume, ranks=self.ranks, console=self.console)
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
-        alone = self.ranks.size == 1
-        local_rank = self.ranks.local_rank
-        self.device = choose_device(config.train.device, local_rank=local_rank, alone=alone)
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
+        self.device = choose_device(config.train.device, ranks=self.ranks)
         self.source = build_captions(config.data) if source is None else source
         validation = config.data.validation_split
         self.validation = build_captions(config.data, split=validation) if validation else None
-        self.tokenizer = self._build_tokenizer(config, resumed)
+        self.tokenizer = learn_or_restore(
+            config.tokenizer, self.source, checkpoint=resumed, ranks=self.ranks
+        )
         self.config = config.with_tokenizer(self.tokenizer)
         if resumed is not None:
             check_same_config(self.config, parse_config(resumed.facts["config"]), out=self.out)
@@ -112,7 +101,7 @@ class Trainer:
             seed=config.seed,
             rank=self.ranks.rank,
             world_size=self.ranks.size,
-            share=None if alone else self.ranks.gather,
+            share=self.ranks.gather if self.ranks.size > 1 else None,
         )
         torch.manual_seed(config.seed)
         model = self.config.model if resumed is None else without_sources(self.config.model)
@@ -135,7 +124,7 @@ class Trainer:
             if not restore_position(self.loader, resumed, ranks=self.ranks):
                 say(self.console, "another number of processes: this epoch of the stream again")
         self._ahead = Ahead(self.loader, count=config.train.accumulate, device=self.device)
-        self._train_step = TrainStep(
+        self.stepper = TrainStep(
             self.model,
             self.objectives,
             self.optimizer,
@@ -160,21 +149,31 @@ class Trainer:
             if self.step < self.config.train.steps:
                 with track("reading images", console=self.console) as progress:
                     self.loader.prepare(progress)
+                torch.set_rng_state(self._random)
                 self._write_folder()
             while self.step < self.config.train.steps:
                 self._train()
         finally:
             self.loader.close()
-        if self.ranks.leads:
-            self._score_retrieval()
+        count = self.config.train.retrieval_images
+        if self.ranks.leads and self.validation is not None and count:
+            record_retrieval(
+                self.out,
+                self.model,
+                self.tokenizer,
+                self.validation,
+                step=self.step,
+                count=count,
+                image_size=self.config.model.image.image_size,
+                console=self.console,
+            )
 
     def _train(self) -> None:
         """Train to the last step, or until the run goes back to a checkpoint."""
         train = self.config.train
-        torch.set_rng_state(self._random)
         with self._recorder() as recorder, StopRequest() as stop:
             while self.step < train.steps:
-                number = self._one_step(stop)
+                number = self._train_step(stop)
                 went_back = self.meter.in_a_row >= train.max_nonfinite
                 if went_back:
                     self._roll_back()
@@ -188,33 +187,8 @@ class Trainer:
     def _recorder(self) -> AbstractContextManager[Recorder | None]:
         if not self.ranks.leads:
             return nullcontext()
-        total = self.config.train.steps
-        return Recorder(self.out, console=self.console, total=total, step=self.step)
-
-    def _claim(self, resume: bool) -> Checkpoint | None:
-        """The checkpoint to go on from, None for a new run; rank 0 looks into the folder."""
-        found = None
-        if self.ranks.leads:
-            if resume or (was_restarted() and list_checkpoints(self.out / "checkpoints")):
-                found, path, refused = claim_resumed(self.out)
-                for error in refused:
-                    say(self.console, f"warning: {error}; going on from {path.name}")
-                check_same_tokenizer(self.out, found.facts["tokenizer"])
-            else:
-                claim_new(self.out)
-        if not self.ranks.from_leader(lambda: found is not None):
-            return None
-        return self.ranks.checkpoint_of_leader(found)
-
-    def _build_tokenizer(self, config: RunConfig, checkpoint: Checkpoint | None) -> Tokenizer:
-        if checkpoint is not None:
-            return Tokenizer.from_json(checkpoint.facts["tokenizer"])
-
-        def learn() -> str:
-            texts = (t for i in range(len(self.source)) for t in self.source.captions(i))
-            return config.tokenizer.build(texts).to_json()
-
-        return Tokenizer.from_json(self.ranks.from_leader(learn))
+        steps = self.config.train.steps
+        return Recorder(self.out, console=self.console, total=steps, step=self.step)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         path = checkpoint_path(self.out / "checkpoints", checkpoint.step)
@@ -222,9 +196,7 @@ class Trainer:
         self.meter = Meter(**checkpoint.facts["meter"])
         self.step = checkpoint.step
         self._random = random_state(checkpoint, seed=self.config.seed, ranks=self.ranks)
-        restore_device_random(
-            checkpoint, device=self.device, seed=self.config.seed, ranks=self.ranks
-        )
+        restore_device_random(checkpoint, self.device, seed=self.config.seed, ranks=self.ranks)
 
     def _roll_back(self) -> None:
         """Go back to the last checkpoint before the streak; the data go on, so that the run does
@@ -234,6 +206,7 @@ class Trainer:
             raise diverged(train, step=step, out=self.out)
         found = checkpoint_before_streak(self.out / "checkpoints") if self.ranks.leads else None
         self._restore(self.ranks.checkpoint_of_leader(found))
+        torch.set_rng_state(self._random)
         self.meter = replace(
             self.meter, skipped=meter.skipped, in_a_row=0, rollbacks=meter.rollbacks + 1
         )
@@ -252,11 +225,8 @@ class Trainer:
         else:
             say(self.console, f"going on from step {self.step} of {self.config.train.steps}")
         if self.ranks.leads:
-            about = {
-                "config.toml": self.config.to_toml(),
-                "tokenizer.json": self.tokenizer.to_json(),
-            }
-            write_texts(self.out, about)
+            about = {"config.toml": self.config.to_toml()}
+            write_texts(self.out, about | {"tokenizer.json": self.tokenizer.to_json()})
         self._list_broken()
 
     def _list_broken(self) -> None:
@@ -267,10 +237,10 @@ class Trainer:
         if self.ranks.leads:
             list_broken(self.out, broken, total=total, console=self.console)
 
-    def _one_step(self, stop: StopRequest) -> int | None:
+    def _train_step(self, stop: StopRequest) -> int | None:
         """One step; returns the signal to stop by, which all ranks agree on."""
         last = self.step + 1 == self.config.train.steps
-        result = self._train_step.run(
+        result = self.stepper.run(
             self._ahead.take(),
             step=self.step,
             stop=stop,
@@ -328,27 +298,3 @@ class Trainer:
         )
         save_picture(picture, self.out / "samples" / f"step-{self.step:07d}.png")
         recorder.picture(self.step, picture)
-
-    def _score_retrieval(self) -> None:
-        count = self.config.train.retrieval_images
-        if self.validation is None or count == 0:
-            return
-        path = self.out / "retrieval.json"
-        if path.exists():
-            scores = json.loads(path.read_text("utf-8"))
-        else:
-            with track("retrieval", console=self.console) as progress:
-                scores = score_retrieval(
-                    self.model,
-                    self.tokenizer,
-                    self.validation,
-                    count=count,
-                    image_size=self.config.model.image.image_size,
-                    progress=progress,
-                )
-            for broken in scores["broken"]:
-                say(self.console, f"retrieval without {broken['key']}: {broken['reason']}")
-            write_texts(self.out, {path.name: json.dumps(scores, indent=2) + "\n"})
-        with (self.out / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": self.step, "retrieval": scores}) + "\n")
-        self.console.print(retrieval_table(scores))

@@ -20,7 +20,7 @@ def facts(result: Mapping[str, Any]) -> dict[str, str]:
     known = {
         "command": result.get("command"),
         "segmenter": result["segmenter"],
-        "trained": f"{run['step']:,} steps" if run and "step" in run else None,
+        "run": run.get("step") if isinstance(run, Mapping) else run,
         "names": result.get("name_set"),
         "words": ", ".join(_words(result)),
         "templates": " / ".join(result["templates"]) or "none",

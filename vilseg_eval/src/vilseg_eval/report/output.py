@@ -46,18 +46,21 @@ def report_files(
         confusions=confusions,
         audit=audit,
     )
-    texts = {
-        PAGE_FILE: page,
-        "table.md": markdown_report(results),
-        "protocols.csv": protocols_csv(results),
-        "classes.csv": classes_csv(results),
-    }
-    contents = {name: text.encode() for name, text in texts.items()}
+    contents = {PAGE_FILE: page.encode(), **table_files(results)}
     if plots:
         for name, figure in _figures(results, confusions=confusions or {}):
             contents[f"plots/{name}.png"] = png(figure, transparent=False)
             contents[f"plots/{name}.svg"] = svg(figure)
     return contents
+
+
+def table_files(results: Results) -> dict[str, bytes]:
+    """`table.md`, `protocols.csv` and `classes.csv` by name."""
+    return {
+        "table.md": markdown_report(results).encode(),
+        "protocols.csv": protocols_csv(results).encode(),
+        "classes.csv": classes_csv(results).encode(),
+    }
 
 
 def _figures(

@@ -1,0 +1,156 @@
+"""Processes of a run, started as torchrun starts them but for the time that importing torch takes.
+
+They are forked from a server that has imported everything; `vilseg_train.parallel.processes` finds
+torchrun's environment in them.
+"""
+
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from tests.train.conftest import quiet, tiny_config
+
+from vilseg_train import Trainer
+from vilseg_train.errors import RunEnded
+from vilseg_train.parallel import processes
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    # DistributedDataParallel imports the latter when it is made.
+    ["vilseg_train.trainer", "vilseg_train.cli", "torch._dynamo"]
+)
+
+Change = Callable[[Trainer], None]
+
+
+def start(
+    count: int, function: Callable[..., None], *args: Any, restart: int = 0
+) -> list[BaseProcess]:
+    """Start `function(*args)` in `count` processes; one alone is no rank of anything."""
+    environment = {"TORCHELASTIC_RESTART_COUNT": str(restart)}
+    if count > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment |= {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "WORLD_SIZE": str(count),
+        }
+    started = [
+        CONTEXT.Process(target=_enter, args=(rank, environment, function, args))
+        for rank in range(count)
+    ]
+    for process in started:
+        process.start()
+    return list(started)
+
+
+def finish(started: Sequence[BaseProcess], *, seconds: float = 120) -> list[int | None]:
+    """Wait for all to end by themselves; their exit codes, below 0 by a signal."""
+    end = time.monotonic() + seconds
+    for process in started:
+        process.join(max(0.0, end - time.monotonic()))
+    hanging = [number for number, process in enumerate(started) if process.is_alive()]
+    for process in started:
+        process.kill()
+        process.join()
+    assert not hanging, f"ranks {hanging} did not end"
+    return [process.exitcode for process in started]
+
+
+def run(count: int, function: Callable[..., None], *args: Any, restart: int = 0) -> None:
+    """Start and finish; all must end well."""
+    assert finish(start(count, function, *args, restart=restart)) == [0] * count
+
+
+def _enter(
+    rank: int, environment: dict[str, str], function: Callable[..., None], args: tuple[Any, ...]
+) -> None:
+    os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    function(*args)
+
+
+def train(
+    overrides: Sequence[str], out: Path, *, resume: bool = False, change: Change | None = None
+) -> None:
+    """A tiny run in this process, which may be one of several."""
+    with processes() as ranks:
+        trainer = Trainer(
+            tiny_config(*overrides), out=out, resume=resume, console=quiet(), ranks=ranks
+        )
+        if change is not None:
+            change(trainer)
+        trainer.fit()
+
+
+def train_rank(overrides: Sequence[str], out: Path, resume: bool, change: Change | None) -> None:
+    """`train` for `start`: what a rank ends with goes to `<out>.said-<rank>` as to a terminal."""
+    try:
+        train(overrides, out, resume=resume, change=change)
+    except (ValueError, OSError, RunEnded) as error:
+        rank = os.environ.get("RANK", "0")
+        out.with_name(f"{out.name}.said-{rank}").write_text(str(error), encoding="utf-8")
+        sys.exit(getattr(error, "exit_code", 2))
+
+
+def is_rank(rank: int) -> bool:
+    return os.environ.get("RANK", "0") == str(rank)
+
+
+class Kill:
+    """Ends a process by SIGKILL at a moment that is drawn from `seed`.
+
+    Either some time into a step, from another thread, or at a write of `os.fsync` or `os.replace`:
+    before it, with half of the file written, or after it.
+    """
+
+    def __init__(self, seed: int, *, rank: int | None) -> None:
+        self.seed, self.rank = seed, rank
+
+    def __call__(self, trainer: Trainer) -> None:
+        if self.rank is not None and not is_rank(self.rank):
+            return
+        draw = random.Random(self.seed)
+        if draw.random() < 0.5:
+            step, pause = trainer.step + draw.randrange(4), draw.random() * 0.03
+            threading.Thread(target=self._wait, args=(trainer, step, pause), daemon=True).start()
+        else:
+            name = draw.choice(["fsync", "replace"])
+            self._at_write(name, number=draw.randrange(4), how=draw.randrange(3))
+
+    def _wait(self, trainer: Trainer, step: int, pause: float) -> None:
+        while trainer.step < step:
+            time.sleep(0.001)
+        time.sleep(pause)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _at_write(self, name: str, *, number: int, how: int) -> None:
+        inner, calls = getattr(os, name), 0
+
+        def killing(*args: Any) -> None:
+            nonlocal calls
+            calls += 1
+            if calls <= number:
+                inner(*args)
+                return
+            if how == 1 and name == "fsync":
+                try:
+                    os.ftruncate(args[0], os.fstat(args[0]).st_size // 2)
+                except OSError:
+                    inner(*args)  # a folder
+            elif how == 2:
+                inner(*args)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(os, name, killing)
