@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vilseg_train import data_command, eval_command
+from vilseg_train import data_command, eval_command, report_command
 from vilseg_train.errors import RunEnded, SaidElsewhere
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ app = typer.Typer(
 )
 app.add_typer(data_command.app, name="data")
 app.command("eval")(eval_command.evaluate)
+app.command("report")(report_command.report)
 
 
 def _text(error: Exception) -> str:
