@@ -14,7 +14,8 @@ README = Path(__file__).resolve().parents[2] / "vilseg_eval" / "README.md"
 def test_the_example_runs_and_leaves_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    code = "\n".join(blocks)
     monkeypatch.chdir(tmp_path)
     scope: dict[str, str] = {}
     exec(code, scope)

@@ -14,10 +14,16 @@ from vilseg_data import WorldLabelled, build_labelled
 from vilseg_eval import evaluate, rescore
 from vilseg_train import CheckpointError, open_run
 from vilseg_train.checkpoint import list_checkpoints
-from vilseg_train.evaluation import evaluate_folder
+from vilseg_train.evaluation import Subject, evaluate_folder
+from vilseg_train.evaluation_options import EvalOptions
+from vilseg_train.rescoring import rescore_folder
 from vilseg_train.segmenter_choice import build_segmenter
+from vilseg_train.word_audit import audit_folder, is_audit
 
-FILES = {"results.json", "confusion.npz", "images.csv", "table.md", "report.html"}
+FILES = {
+    "results.json", "confusion.npz", "images.csv", "examples.npz",
+    "report.html", "table.md", "protocols.csv", "classes.csv",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("segmenter", ["vilseg", "patch"])
@@ -52,7 +58,7 @@ def test_a_full_disk_leaves_no_file_of_a_scored_run(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: .*eval/world/"):
         evaluate_folder(own_run, data="world", count=2, console=quiet())
-    assert list((own_run / "eval" / "world").iterdir()) == []
+    assert [path.name for path in (own_run / "eval" / "world").iterdir()] == [".journal"]
 
 
 def test_a_file_in_the_place_of_the_scores_is_refused_before_the_work(own_run: Path) -> None:
@@ -161,3 +167,109 @@ def test_an_opened_run_embeds_as_the_trained_model_did(finished_run: Path) -> No
         first, second = (r.model.encode_image(images).pooled for r in (run, again))
     assert torch.equal(first, second)
     assert torch.equal(run.tokenizer(["a red ball"]), again.tokenizer(["a red ball"]))
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_scoring_again_writes_the_same_bytes_or_what_is_asked(own_run: Path) -> None:
+    console = quiet()
+    evaluate_folder(own_run, data="world", count=4, console=console)
+    target = own_run / "eval" / "world"
+    before = bytes_of(target)
+    rescore_folder(target, console=console, options=EvalOptions())
+    assert bytes_of(target) == before
+    again = quiet()
+    options = EvalOptions(protocols=("vilseg-table1",), absent="zero", replicates=10)
+    result = rescore_folder(target, console=again, options=options, intervals=True)
+    assert result.results["absent"] == "zero"
+    assert result.results["bootstrap"]["replicates"] == 10
+    assert "gzlss" in said(again)
+    assert "harmonic" not in said(again)
+    with pytest.raises(ValueError, match="--protocol: all-background counts background"):
+        rescore_folder(target, console=again, options=EvalOptions(protocols=("all-background",)))
+    rescore_folder(target, console=console, options=EvalOptions(absent="skip"), intervals=True)
+    assert bytes_of(target) == before
+
+
+@pytest.mark.parametrize(
+    "background", ["class", "words:sky, wall", "threshold:0.05", "auto:captioned"]
+)
+def test_background_is_a_class_beside_protocols_that_ignore_it(
+    background: str, shared_data: Path, own_run: Path
+) -> None:
+    root = shared_data / "voc_320"
+    common = {"data": "voc", "root": root, "split": "sbd_mask", "count": 4, "console": quiet()}
+    plain = evaluate_folder(own_run, **common, out=own_run / "plain")  # type: ignore[arg-type]
+    options = EvalOptions(background=background, protocols=("ovs-background", "gzlss"))
+    if background.startswith("auto"):
+        with pytest.raises(ValueError, match="captioned"):
+            evaluate_folder(own_run, **common, options=options)  # type: ignore[arg-type]
+        return
+    counted = evaluate_folder(own_run, **common, options=options)  # type: ignore[arg-type]
+    protocols = counted.results["protocols"]
+    assert next(iter(protocols["all-background"]["iou"])) == "background"
+    for name, scored in plain.results["protocols"].items():
+        assert protocols[name] == scored
+    assert counted.results["weights_hash"] == plain.results["weights_hash"]
+
+
+def test_a_photo_without_background_scores_as_in_the_set_without(
+    shared_data: Path, own_run: Path
+) -> None:
+    root = shared_data / "voc_320"
+    found = [
+        evaluate_folder(
+            own_run, data=data, root=root, split="train_original", count=3, console=quiet()
+        ).results["protocols"]
+        for data in ("voc", "voc-20")
+    ]
+    assert found[0] == found[1]
+
+
+def test_several_names_and_templates_are_one_table(own_run: Path, tmp_path: Path) -> None:
+    names = tmp_path / "other.txt"
+    names.write_text("grass: lawn, meadow\n")
+    console = quiet()
+    options = EvalOptions(names=("dataset", str(names)))
+    templates = ["single", "simple"]
+    subject = Subject(folder=own_run, data="world", count=4, options=options)
+    assert is_audit(subject, templates)
+    summary = audit_folder(subject, templates=templates, console=console)
+    target = own_run / "eval" / "world-words"
+    assert json.loads((target / "audit.json").read_text()) == summary
+    assert (summary["names"], summary["templates"]) == (["dataset", "other"], templates)
+    assert "spread" in said(console)
+    one = EvalOptions(names=(str(names),))
+    alone = evaluate_folder(
+        own_run, data="world", count=4, templates=["simple"], options=one, console=console
+    )
+    cell = rescore(target / "other-simple")
+    assert cell["protocols"] == alone.results["protocols"]
+    assert cell["words"][alone.results["names"].index("lawn")] == ["lawn", "meadow"]
+    assert not (target / ".journal").exists()
+
+
+def test_what_does_not_fit_together_is_refused_before_the_work(
+    own_run: Path, tmp_path: Path
+) -> None:
+    for options, message in (
+        (EvalOptions(protocols=("zs3",), absent="skip"), "--absent: .*with 'zero', came 'skip'"),
+        (EvalOptions(protocols=("all-background",)), "add --background class"),
+        (EvalOptions(protocols=("tabel1",)), "protocol: expected one of gzlss"),
+        (EvalOptions(background="sometimes"), "background: expected ignore, class"),
+        (EvalOptions(absent="never"), "absent: expected skip, zero, error"),
+        (EvalOptions(resolution="short448"), "--segmenter-option image_size=448"),
+        (EvalOptions(background="class"), "class needs a set with a background class"),
+        (EvalOptions(names=("sclip",)), r"a scheme that covers world \(dataset\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate_folder(own_run, data="world", options=options, console=quiet())
+    assert not (own_run / "eval").exists()
+    with pytest.raises(ValueError, match=r"folder: no confusion\.npz"):
+        rescore_folder(tmp_path, console=quiet(), options=EvalOptions())

@@ -15,6 +15,7 @@ from tests.data.sources import write_voc
 
 from vilseg_data import VocSegmentation, WorldLabelled, build_labelled
 from vilseg_data.labelled.build import LABELLED_SETS
+from vilseg_data.world import WORLDS
 
 
 def test_world() -> None:
@@ -57,7 +58,7 @@ def _write(root: Path, name: str) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", [name for name in LABELLED_SETS if name != "world"])
+@pytest.mark.parametrize("name", [name for name in LABELLED_SETS if name not in WORLDS])
 def test_every_set_on_disk_by_its_name(tmp_path: Path, name: str) -> None:
     data = build_labelled(name, root=_write(tmp_path, name), count=1)
     assert (data.name, len(data), data[0].key) == (name, 1, "a")
@@ -71,7 +72,7 @@ def test_every_set_on_disk_by_its_name(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("ade", {}, r"name: expected one of \['coco-object', .*, 'world'\], came 'ade'"),
+        ("ade", {}, r"name: expected one of \['coco-object', .*, 'world2'\], came 'ade'"),
         ("voc", {}, "root: expected a folder for 'voc', came none; give the folder"),
         ("coco-stuff", {}, "root: expected a folder for 'coco-stuff', came none"),
         (

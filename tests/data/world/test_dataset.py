@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vilseg_data import CaptionSource, LabelledSet, WorldCaptions, WorldLabelled
-from vilseg_data.world import UNSEEN
+from vilseg_data.world import FIRST, Compositions
 
 
 def test_protocols() -> None:
@@ -49,6 +49,28 @@ def test_seeds_and_splits_differ() -> None:
         assert all(not torch.equal(base[index].image, other[index].image) for index in range(4))
 
 
+def test_worlds_differ_in_looks_and_share_layouts() -> None:
+    first = WorldLabelled(count=4)
+    second = WorldLabelled(world="world2", count=4)
+    assert (first.name, second.name) == ("world", "world2")
+    for index in range(4):
+        assert not torch.equal(first[index].image, second[index].image)
+        stuff = [set(s[index].labels[s[index].labels < 10].tolist()) for s in (first, second)]
+        assert stuff[0] & stuff[1]
+
+
+def test_held_out_pairs_reach_captions_and_images() -> None:
+    pairs = [f"{texture} {thing}" for thing, texture in FIRST.held_out.items()]
+
+    def spoken(compositions: Compositions) -> str:
+        scenes = WorldCaptions(count=400, compositions=compositions, captions_per_image=2)
+        return " | ".join(text for index in range(400) for text in scenes.captions(index))
+
+    seen, held_out = spoken("seen"), spoken("held-out")
+    assert not any(pair in seen for pair in pairs)
+    assert all(pair in held_out for pair in pairs)
+
+
 def test_all_images_at_once_are_the_images_one_by_one() -> None:
     source, again = WorldCaptions(count=300, image_size=32), WorldCaptions(count=300, image_size=32)
     seen: list[tuple[int, int]] = []
@@ -79,7 +101,7 @@ def test_classes() -> None:
     assert len(classes) == 22
     assert classes.background is None
     assert classes.prompts == classes.names
-    assert [classes.names[k] for k in classes.unseen] == list(UNSEEN)
+    assert [classes.names[k] for k in classes.unseen] == list(FIRST.unseen)
     assert [k < 10 for k in classes.unseen] == [True, True, False, False, False]
     assert len({tuple(colour) for colour in classes.palette.tolist()}) == 22
 
@@ -100,6 +122,11 @@ def test_positions() -> None:
         ({"count": 1, "image_size": 31}, "image_size: expected at least 32, came 31"),
         ({"count": 1, "seed": -1}, "seed: expected at least 0, came -1"),
         ({"count": 1, "split": ""}, "split: expected a name"),
+        (
+            {"count": 1, "world": "mars"},
+            r"world: expected one of \['world', 'world2'\], came 'mars'",
+        ),
+        ({"count": 1, "compositions": "new"}, "compositions: expected one of .*, came 'new'"),
         ({"count": 1, "captions_per_image": 0}, "captions_per_image: expected at least 1"),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vilseg_data.world import WORLD_CLASSES, WorldLabelled, contact_sheet
+from vilseg_data.world import FIRST, WorldLabelled, contact_sheet, world_classes
 
 
 def test_pictures_above_masks() -> None:
@@ -12,7 +12,7 @@ def test_pictures_above_masks() -> None:
     sample = WorldLabelled(count=6, image_size=32)[4]
     picture, mask = sheet[:, 68:100, 34:66], sheet[:, 102:134, 34:66]
     assert torch.equal(picture, sample.image)
-    colours = torch.from_numpy(WORLD_CLASSES.palette)[sample.labels]
+    colours = torch.from_numpy(world_classes(FIRST).palette)[sample.labels]
     assert torch.equal(mask, colours.permute(2, 0, 1))
 
 

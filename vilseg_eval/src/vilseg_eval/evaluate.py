@@ -39,8 +39,8 @@ def evaluate(
 ) -> EvalResult:
     """Score a segmenter on every image of a labelled set, under every protocol at once.
 
-    Over several processes each takes every so manieth batch; the result is the same on all of them
-    and the same, bit for bit, as that of one.
+    Several processes take turns at the batches; the result is the same on all of them, and the
+    same, bit for bit, as that of one.
 
     Args:
         segmenter: its words are those of the foreground classes, in the order of their ids, then

@@ -24,7 +24,7 @@ class Journal:
     """The batches done of one evaluation, which `settings` tell from any other.
 
     Args:
-        folder: of the journal alone; made if absent, removed by `discard`.
+        folder: of the journal alone; made with the first batch, removed by `discard`.
         settings: everything that the records depend on.
         resume: whether batches noted before are recalled; otherwise this process begins anew.
         rank: the number of this process.
@@ -40,15 +40,13 @@ class Journal:
         text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
         self._mark = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._path = folder / f"{self._mark}-{rank}.jsonl"
+        self._resumed = resume
         self._done: dict[int, list[ImageRecord]] = {}
         self._file: BinaryIO | None = None
         if resume:
             self._recall_all()
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with naming(self._path):
-            self._file = self._path.open("ab" if self._done else "wb")
         return self
 
     def __exit__(
@@ -71,9 +69,11 @@ class Journal:
 
     def note(self, batch: int, records: Sequence[ImageRecord]) -> None:
         """Append a batch; it outlives this process from here on."""
-        assert self._file is not None
         content = json.dumps({"batch": batch, "records": [r.as_json() for r in records]}).encode()
         with naming(self._path):
+            if self._file is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("ab" if self._resumed else "wb")
             self._file.write(b"%08x %s\n" % (crc32(content), content))
             self._file.flush()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vilseg_train import data_command
+from vilseg_train import data_command, eval_command, report_command
 from vilseg_train.errors import RunEnded, SaidElsewhere
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ app = typer.Typer(
     help="Learn to segment images with free words from image-caption pairs alone.",
 )
 app.add_typer(data_command.app, name="data")
+app.command("eval")(eval_command.evaluate)
+app.command("report")(report_command.report)
 
 
 def _text(error: Exception) -> str:
@@ -109,54 +111,56 @@ def train(
             typer.echo(f"run: {folder}")
 
 
-@app.command("eval")
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run; with predictions, a folder of label maps.")],
-    data: Annotated[
-        str, typer.Option(help="Labelled set: world, voc, context, coco-stuff, folder, ...")
-    ],
-    root: Annotated[Path | None, typer.Option(help="Folder of the labelled set.")] = None,
-    split: Annotated[str, typer.Option(help="Split of the labelled set.")] = "val",
-    segmenter: Annotated[str, typer.Option(help="vilseg, patch or predictions.")] = "vilseg",
-    templates: Annotated[
-        list[str] | None,
-        typer.Option("--templates", help="Sentence with {} for the word; may be repeated."),
-    ] = None,
-    count: Annotated[int | None, typer.Option(help="Images to use; all by default.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where to write; RUN/eval/DATA by default.")
-    ] = None,
-) -> None:
-    """Score a run on images with masks: every protocol, every class, and a report."""
-    from vilseg_eval.prompts import PHOTO_TEMPLATE
-    from vilseg_train.evaluation import evaluate_folder
-
-    evaluate_folder(
-        run,
-        data=data,
-        root=root,
-        split=split,
-        segmenter=segmenter,
-        templates=templates or [PHOTO_TEMPLATE],
-        count=count,
-        out=out,
-        console=_console(),
-    )
-
-
 @app.command()
 def segment(
     run: Annotated[Path, typer.Argument(help="A run.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")],
-    words: Annotated[str, typer.Option(help='What to look for: "dog, grass, person".')],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Photos, folders, patterns; - reads paths from standard input."
+        ),
+    ],
+    words: Annotated[
+        str | None,
+        typer.Option(help='What to look for: "dog, grass" or "dog; person: man, woman".'),
+    ] = None,
+    words_file: Annotated[
+        Path | None, typer.Option(help="The same, a word a line, synonyms after a colon.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to write; RUN/segments by default.")
     ] = None,
+    templates: Annotated[
+        list[str] | None,
+        typer.Option(help="single, simple, sub7, clip80, a file, or a sentence with {}."),
+    ] = None,
+    combine: Annotated[str, typer.Option(help="Synonyms: mean or max.")] = "mean",
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--segmenter-option", metavar="KEY=VALUE", help="E.g. window=224, refine=10."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of kept features; RUN/cache by default.")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep nothing.")] = False,
 ) -> None:
     """Cut photos into the things that you name."""
-    from vilseg_train.segmentation import segment_images
+    from vilseg_train.segment_command import segment_from_command
 
-    unreadable = segment_images(run, images, words, out=out, console=_console())
+    unreadable = segment_from_command(
+        run,
+        images,
+        words=words,
+        words_file=words_file,
+        out=out,
+        templates=templates or [],
+        combine=combine,
+        options=options or [],
+        device=device,
+        cache=None if no_cache else cache or run / "cache",
+        console=_console(),
+    )
     for error in unreadable:
         typer.echo(f"vilseg: cannot read {error}", err=True)
     if unreadable:

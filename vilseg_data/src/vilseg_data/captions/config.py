@@ -10,6 +10,7 @@ from torch import Tensor
 from vilseg_data.batch import Share
 from vilseg_data.captions.archive import ArchiveCaptions
 from vilseg_data.captions.mix import EveryCaption, MixedCaptions, NamedPersons
+from vilseg_data.captions.noise import with_wrong_captions
 from vilseg_data.captions.sample import CaptionSource
 from vilseg_data.captions.shards import ShardCaptions
 from vilseg_data.captions.stream import ShardStream
@@ -18,13 +19,15 @@ from vilseg_data.captions.tables import TableCaptions
 from vilseg_data.loader import CaptionLoader
 from vilseg_data.stream_loader import StreamLoader
 from vilseg_data.world.dataset import MIN_SIZE, WorldCaptions
+from vilseg_data.world.scene import Compositions
 
 
 class CaptionsConfig(BaseModel):
     """A source of captions, by name.
 
-    kind "world": `count` scenes drawn from `seed`, `validation_count` in the validation split,
-    `captions_per_image` captions each. "archive": `root` holds zips and `<split>.captions.json`.
+    kind "world": `count` scenes of `world` drawn from `seed`, `validation_count` in the validation
+    split, `captions_per_image` captions each; `compositions` "seen" keeps the held-out pairs of
+    thing and texture for evaluation. "archive": `root` holds zips and `<split>.captions.json`.
     "table": `table` is a CSV, TSV, JSON-lines or Parquet file and `root` its folder of images (by
     default the table's own). "shards": `shards` names tars, such as "DIR/{00000..00009}.tar"; with
     `stream` they are read forwards in blocks of `shuffle` shuffled samples, for sets that are too
@@ -32,10 +35,11 @@ class CaptionsConfig(BaseModel):
     `sources`, each shown `weights` times an epoch, as is each entry of a list of streamed `shards`.
 
     `captions` "random" shows each image once an epoch with one of its captions, "all" once with
-    each. `person` is a word in place of CC12M's `<PERSON>`. `max_broken` is the share of unreadable
-    samples that is put up with. `cache` decodes every image once and keeps it in memory; without it
-    each batch is decoded when its turn comes, for sets that do not fit. Without `drop_last` the
-    last batch of an epoch holds what is left.
+    each. `person` is a word in place of CC12M's `<PERSON>`. `wrong_captions` is a share of the
+    images of `split` that are given one another's captions, drawn from `seed`. `max_broken` is the
+    share of unreadable samples that is put up with. `cache` decodes every image once and keeps it
+    in memory; without it each batch is decoded when its turn comes, for sets that do not fit.
+    Without `drop_last` the last batch of an epoch holds what is left.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +63,10 @@ class CaptionsConfig(BaseModel):
     count: int = Field(default=20000, ge=1)
     validation_count: int = Field(default=500, ge=1)
     captions_per_image: int = Field(default=1, ge=1)
+    world: Literal["world", "world2"] = "world"
+    compositions: Compositions = "any"
     seed: int = Field(default=0, ge=0)
+    wrong_captions: float = Field(default=0.0, ge=0.0, le=1.0)
     max_broken: float = Field(default=0.01, ge=0.0, le=1.0)
     cache: bool = True
     drop_last: bool = True
@@ -126,6 +133,11 @@ class CaptionsConfig(BaseModel):
                 f"weights: expected one for each of sources, or of shards with stream, came "
                 f"{len(self.weights)} for {count}; name as many"
             )
+        if self.stream and self.wrong_captions > 0:
+            raise ValueError(
+                f"wrong_captions: expected 0 with stream, came {self.wrong_captions}; a stream has "
+                "no list to move captions in"
+            )
         if any(source.stream or source.kind == "mix" for source in self.sources):
             raise ValueError(
                 "sources: expected listed ones, came a stream or another mix; set stream to "
@@ -149,6 +161,8 @@ def build_captions(config: CaptionsConfig, *, split: str | None = None) -> Capti
             person=config.person,
         )
     source = _build(config, chosen=config.split if split is None else split)
+    if config.wrong_captions > 0 and split in (None, config.split):
+        source = with_wrong_captions(source, share=config.wrong_captions, seed=config.seed)
     if config.person is not None:
         source = NamedPersons(source, by=config.person)
     return EveryCaption(source) if config.captions == "all" else source
@@ -217,11 +231,13 @@ def _build(config: CaptionsConfig, *, chosen: str) -> CaptionSource:
     if config.kind == "world":
         held_out = chosen == config.validation_split
         return WorldCaptions(
+            world=config.world,
             split=chosen,
             count=config.validation_count if held_out else config.count,
             image_size=config.image_size,
             seed=config.seed,
             captions_per_image=config.captions_per_image,
+            compositions=config.compositions,
         )
     if config.kind == "archive":
         assert config.root is not None

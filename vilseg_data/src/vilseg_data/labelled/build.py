@@ -9,7 +9,8 @@ from vilseg_data.labelled.coco import CocoStuff
 from vilseg_data.labelled.context import PascalContext
 from vilseg_data.labelled.folder import FolderSet
 from vilseg_data.labelled.voc import VocSegmentation
-from vilseg_data.world.dataset import WorldLabelled
+from vilseg_data.world.dataset import WORLDS, WorldLabelled
+from vilseg_data.world.scene import Compositions
 
 _ON_DISK: dict[str, Callable[..., LabelledSet]] = {
     "voc": VocSegmentation,
@@ -24,8 +25,8 @@ _ON_DISK: dict[str, Callable[..., LabelledSet]] = {
     "folder": FolderSet,
 }
 # COCO-Object has none: no split of it is published.
-_OWN_UNSEEN = frozenset(("world", "folder", "coco-object"))
-LABELLED_SETS = ("world", *_ON_DISK)
+_OWN_UNSEEN = frozenset((*WORLDS, "folder", "coco-object"))
+LABELLED_SETS = (*WORLDS, *_ON_DISK)
 
 
 def build_labelled(
@@ -37,14 +38,15 @@ def build_labelled(
     unseen: str | None = None,
     size: int | None = None,
     seed: int = 0,
+    compositions: Compositions = "any",
 ) -> LabelledSet:
     """The labelled set `name`, one of `LABELLED_SETS`.
 
     `root` is the folder of a set on disk; which form of the set it holds is found out. `split` is
     "val" unless given ("test" of COCO-Stuff 10k). `count` is how many scenes the world has (200)
     or how many images of the split are taken (all). `unseen` names a zero-shot split of the set in
-    `ZERO_SHOT` ("vilseg" unless given). `size` and `seed` are the world's: pixels a
-    side (64) and the seed it is drawn from.
+    `ZERO_SHOT` ("vilseg" unless given). `size`, `seed` and `compositions` are the worlds': pixels
+    a side (64), the seed they are drawn from, and as in `WorldLabelled`.
     """
     if name not in LABELLED_SETS:
         raise ValueError(
@@ -55,14 +57,16 @@ def build_labelled(
             f"unseen: expected none for {name!r}, came {unseen!r}; its unseen classes are not "
             "chosen by name"
         )
-    if name == "world":
+    if name in WORLDS:
         if root is not None:
-            raise ValueError(f"root: expected none for 'world', came {root}; it reads no files")
+            raise ValueError(f"root: expected none for {name!r}, came {root}; it reads no files")
         return WorldLabelled(
+            world=name,
             split="val" if split is None else split,
             count=200 if count is None else count,
             image_size=64 if size is None else size,
             seed=seed,
+            compositions=compositions,
         )
     if root is None:
         raise ValueError(

@@ -4,55 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vilseg_data.world.scene import NAMES, STUFF, Scene, Thing
+from vilseg_data.world.kinds import WorldKind
+from vilseg_data.world.scene import Scene, Thing
 
-SYNONYMS: dict[str, tuple[str, str]] = {
-    "grass": ("lawn", "turf"),
-    "water": ("sea", "lake"),
-    "brick": ("masonry", "brickwork"),
-    "sky": ("heaven", "dusk"),
-    "sand": ("gravel", "beach"),
-    "tiles": ("mosaic", "tiling"),
-    "wood": ("timber", "planks"),
-    "fog": ("mist", "haze"),
-    "fence": ("mesh", "netting"),
-    "scales": ("shingles", "armour"),
-    "ball": ("sphere", "globe"),
-    "box": ("crate", "cube"),
-    "tent": ("pyramid", "wedge"),
-    "cross": ("plus", "crossing"),
-    "ring": ("hoop", "donut"),
-    "star": ("pentagram", "starfish"),
-    "moon": ("crescent", "sickle"),
-    "kite": ("diamond", "rhombus"),
-    "log": ("beam", "bar"),
-    "flower": ("blossom", "bloom"),
-    "mushroom": ("toadstool", "fungus"),
-    "tree": ("pine", "fir"),
-}
-TEMPLATES = (
-    "{}",
-    "a photo of {}",
-    "a picture of {}",
-    "an image with {}",
-    "there is {}",
-    "there is {} here",
-    "we see {}",
-    "this shows {}",
-    "here we have {}",
-    "a scene with {}",
-    "one can see {} today",
-    "look at {}",
-)
 P_THING, P_STUFF, P_ADJECTIVE, P_SYNONYM = 0.9, 0.5, 0.3, 0.2
 
 
-def _phrase(category: int, texture: str | None, rng: np.random.Generator) -> str:
-    name = NAMES[category]
+def _phrase(world: WorldKind, category: int, texture: str | None, rng: np.random.Generator) -> str:
+    name = world.names[category]
     adjective, synonym, which, definite = rng.random(4).tolist()
-    noun = SYNONYMS[name][int(which * 2)] if synonym < P_SYNONYM else name
+    noun = world.synonyms[name][int(which * 2)] if synonym < P_SYNONYM else name
     words = f"{texture} {noun}" if texture is not None and adjective < P_ADJECTIVE else noun
-    if category < len(STUFF):
+    if category < len(world.stuff):
         return f"the {words}" if definite < 0.3 else words
     return f"the {words}" if definite < 0.3 else f"a {words}"
 
@@ -79,6 +42,7 @@ def caption(scene: Scene, shown: Sequence[bool], *, rng: np.random.Generator) ->
     for index in rng.permutation(named).tolist():
         surface = surfaces[index]
         texture = surface.texture if isinstance(surface, Thing) else None
-        phrases.append(_phrase(surface.category, texture, rng))
+        phrases.append(_phrase(scene.world, surface.category, texture, rng))
     listed = " and ".join([", ".join(phrases[:-1]), phrases[-1]] if phrases[1:] else phrases)
-    return TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(listed)
+    templates = scene.world.templates
+    return templates[int(rng.integers(len(templates)))].format(listed)

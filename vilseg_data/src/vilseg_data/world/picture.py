@@ -9,7 +9,13 @@ _GAP = 2
 
 
 def contact_sheet(
-    *, rows: int = 3, columns: int = 8, image_size: int = 64, split: str = "val", seed: int = 0
+    *,
+    world: str = "world",
+    rows: int = 3,
+    columns: int = 8,
+    image_size: int = 64,
+    split: str = "val",
+    seed: int = 0,
 ) -> Tensor:
     """The first rows * columns scenes of a split, each row followed by the row of its masks.
 
@@ -19,7 +25,9 @@ def contact_sheet(
         raise ValueError(
             f"rows, columns: expected at least 1, came {rows} and {columns}; raise them"
         )
-    scenes = WorldLabelled(split=split, count=rows * columns, image_size=image_size, seed=seed)
+    scenes = WorldLabelled(
+        world=world, split=split, count=rows * columns, image_size=image_size, seed=seed
+    )
     palette = torch.from_numpy(scenes.classes.palette)
     step = image_size + _GAP
     sheet = torch.full((3, 2 * rows * step - _GAP, columns * step - _GAP), 255, dtype=torch.uint8)

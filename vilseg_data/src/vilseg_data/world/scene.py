@@ -1,46 +1,24 @@
 """One scene of the world: draw its parameters, then paint it at any size.
 
 Parameters are in image units (the image is 64 wide, whatever its size in pixels), so that one
-scene is one scene at every size. Category ids: 0-9 stuff, 10-21 things, in the order of `NAMES`.
+scene is one scene at every size. Category ids are those of its `WorldKind`.
 """
 
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from vilseg_data.world.shapes import SHAPES
-from vilseg_data.world.textures import NOISE, STUFF_TEXTURES, THING_TEXTURES, Grid
+from vilseg_data.world.first import FIRST
+from vilseg_data.world.kinds import WorldKind
+from vilseg_data.world.shapes import Mask
+from vilseg_data.world.textures import NOISE, Grid
 
 UNIT = 64.0
-STUFF = tuple(STUFF_TEXTURES)
-THINGS = tuple(SHAPES)
-NAMES = STUFF + THINGS
-TEXTURES = tuple(THING_TEXTURES)
-TYPICAL_TEXTURE = {
-    "ball": "striped",
-    "box": "dotted",
-    "tent": "striped",
-    "cross": "checkered",
-    "ring": "split",
-    "star": "split",
-    "moon": "plain",
-    "kite": "checkered",
-    "log": "ringed",
-    "flower": "ringed",
-    "mushroom": "dotted",
-    "tree": "plain",
-}
-HUES = {
-    "grass": 0.28, "water": 0.58, "brick": 0.03, "sky": 0.55, "sand": 0.12, "tiles": 0.78,
-    "wood": 0.08, "fog": 0.66, "fence": 0.40, "scales": 0.47,
-    "ball": 0.98, "box": 0.09, "tent": 0.15, "cross": 0.00, "ring": 0.50, "star": 0.14,
-    "moon": 0.17, "kite": 0.85, "log": 0.06, "flower": 0.92, "mushroom": 0.02, "tree": 0.34,
-}  # fmt: skip
-
 P_SPLIT = 0.5
 P_COUNT = (0.3, 0.7)  # cumulative: one, two, else three things
 P_TYPICAL_TEXTURE = 0.85
@@ -50,6 +28,7 @@ THING_TURN, STUFF_TURN = 0.35, 0.08
 CLEARANCE, TRIES = 0.85, 16  # centres at least 0.85 of the sum of the radii apart where possible
 VISIBLE_THING, VISIBLE_STUFF = 0.35, 0.04  # share of its own area; share of the image
 
+Compositions = Literal["any", "seen", "held-out"]
 Tones = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
@@ -81,17 +60,18 @@ class Thing:
 class Scene:
     """Stuff (one, or two divided by a slanted line) and things, later ones in front."""
 
+    world: WorldKind
     stuff: tuple[Stuff, ...]
     things: tuple[Thing, ...]
     split_turn: float
     split_offset: float
 
 
-def _tones(name: str, rng: np.random.Generator) -> Tones:
+def _tones(prior_hue: float, rng: np.random.Generator) -> Tones:
     prior, hue, jitter, shift = rng.random(), rng.random(), rng.normal(), rng.normal()
     value, contrast, sign, low, high = rng.random(5).tolist()
     if prior < P_PRIOR_HUE:
-        hue = HUES[name] + 0.03 * jitter
+        hue = prior_hue + 0.03 * jitter
     first = 0.3 + 0.65 * value
     step = 0.2 + 0.4 * contrast
     down = sign < 0.5 if step <= first - 0.1 and first + step <= 1.0 else first + step > 1.0
@@ -102,10 +82,10 @@ def _tones(name: str, rng: np.random.Generator) -> Tones:
     )
 
 
-def _stuff(category: int, rng: np.random.Generator) -> Stuff:
+def _stuff(category: int, world: WorldKind, rng: np.random.Generator) -> Stuff:
     return Stuff(
         category=category,
-        tones=_tones(NAMES[category], rng),
+        tones=_tones(world.hues[world.names[category]], rng),
         turn=STUFF_TURN * rng.normal(),
         params=tuple(rng.random(4).tolist()),
         noise=rng.random((NOISE, NOISE), dtype=np.float32),
@@ -127,34 +107,57 @@ def _place(radius: float, others: Sequence[Thing], rng: np.random.Generator) -> 
     return best
 
 
-def _thing(category: int, others: Sequence[Thing], rng: np.random.Generator) -> Thing:
-    name = NAMES[category]
-    typical, other = rng.random(), int(rng.integers(len(TEXTURES)))
+def _thing(
+    category: int,
+    others: Sequence[Thing],
+    world: WorldKind,
+    rng: np.random.Generator,
+    *,
+    compositions: Compositions,
+) -> Thing:
+    name = world.names[category]
+    typical, other = rng.random(), int(rng.integers(len(world.textures)))
     radius = RADIUS[0] + (RADIUS[1] - RADIUS[0]) * rng.random()
     x, y = _place(radius, others, rng)
+    texture = world.typical[name] if typical < P_TYPICAL_TEXTURE else world.texture_names[other]
+    held_out = world.held_out.get(name)
+    if compositions == "seen" and texture == held_out:
+        texture = world.texture_names[(other + 1) % len(world.textures)]
+    elif compositions == "held-out" and held_out is not None:
+        texture = held_out
     return Thing(
         category=category,
-        tones=_tones(name, rng),
+        tones=_tones(world.hues[name], rng),
         turn=THING_TURN * rng.normal(),
-        texture=TYPICAL_TEXTURE[name] if typical < P_TYPICAL_TEXTURE else TEXTURES[other],
+        texture=texture,
         x=x,
         y=y,
         radius=radius,
     )
 
 
-def draw_scene(rng: np.random.Generator) -> Scene:
-    """Draw the parameters of one scene."""
+def draw_scene(
+    rng: np.random.Generator,
+    *,
+    world: WorldKind = FIRST,
+    compositions: Compositions = "any",
+) -> Scene:
+    """Draw the parameters of one scene.
+
+    `compositions` "seen" gives no thing the texture that `world.held_out` names for it, and
+    "held-out" gives it that texture always; what else is drawn stays the same.
+    """
     two = rng.random() < P_SPLIT
-    kinds = rng.choice(len(STUFF), size=2, replace=False)
-    stuff = tuple(_stuff(int(kind), rng) for kind in kinds[: 2 if two else 1])
+    kinds = rng.choice(len(world.stuff), size=2, replace=False)
+    stuff = tuple(_stuff(int(kind), world, rng) for kind in kinds[: 2 if two else 1])
     split_turn, split_offset = 2.0 * np.pi * rng.random(), 20.0 * (rng.random() - 0.5)
     level = rng.random()
     count = 1 if level < P_COUNT[0] else 2 if level < P_COUNT[1] else 3
     things: list[Thing] = []
-    for kind in rng.choice(len(THINGS), size=count, replace=False):
-        things.append(_thing(len(STUFF) + int(kind), things, rng))
-    return Scene(stuff, tuple(things), split_turn, split_offset)
+    for kind in rng.choice(len(world.things), size=count, replace=False):
+        category = len(world.stuff) + int(kind)
+        things.append(_thing(category, things, world, rng, compositions=compositions))
+    return Scene(world, stuff, tuple(things), split_turn, split_offset)
 
 
 @cache
@@ -180,6 +183,10 @@ def _cover(thing: Thing, size: int) -> tuple[tuple[slice, slice], Grid, Grid]:
     return window, cos * dx + sin * dy, cos * dy - sin * dx
 
 
+def _inside(scene: Scene, thing: Thing, u: Grid, v: Grid) -> Mask:
+    return scene.world.things[scene.world.names[thing.category]](u, v)
+
+
 def owners(scene: Scene, *, size: int) -> npt.NDArray[np.uint8]:
     """Which surface shows at each pixel: (size, size), stuff first, then things, from 0."""
     owner = np.zeros((size, size), dtype=np.uint8)
@@ -190,7 +197,7 @@ def owners(scene: Scene, *, size: int) -> npt.NDArray[np.uint8]:
         owner[side > np.float32(scene.split_offset)] = 1
     for index, thing in enumerate(scene.things, start=len(scene.stuff)):
         window, u, v = _cover(thing, size)
-        owner[window][SHAPES[NAMES[thing.category]](u, v)] = index
+        owner[window][_inside(scene, thing, u, v)] = index
     return owner
 
 
@@ -203,13 +210,12 @@ def paint(scene: Scene, owner: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     for index, stuff in enumerate(scene.stuff):
         cos, sin = np.float32(np.cos(stuff.turn)), np.float32(np.sin(stuff.turn))
         turned_x, turned_y = cos * x + sin * y + shift, cos * y - sin * x + shift
-        texture = STUFF_TEXTURES[NAMES[stuff.category]](
-            turned_x, turned_y, stuff.params, stuff.noise
-        )
+        draw = scene.world.stuff[scene.world.names[stuff.category]]
+        texture = draw(turned_x, turned_y, stuff.params, stuff.noise)
         np.copyto(mix, texture, where=True if index == 0 else owner == index, casting="same_kind")
     for index, thing in enumerate(scene.things, start=len(scene.stuff)):
         window, u, v = _cover(thing, size)
-        texture = THING_TEXTURES[thing.texture](u, v)
+        texture = scene.world.textures[thing.texture](u, v)
         np.copyto(mix[window], texture, where=owner[window] == index, casting="same_kind")
     surfaces = scene.stuff + scene.things
     tones = np.array([surface.tones for surface in surfaces], dtype=np.float32) * 255.0
@@ -233,6 +239,6 @@ def visible(scene: Scene) -> tuple[bool, ...]:
     flags = [bool(area[k] >= VISIBLE_STUFF * owner.size) for k in range(len(scene.stuff))]
     for index, thing in enumerate(scene.things, start=len(scene.stuff)):
         _, u, v = _cover(thing, int(UNIT))
-        whole = np.count_nonzero(SHAPES[NAMES[thing.category]](u, v))
+        whole = np.count_nonzero(_inside(scene, thing, u, v))
         flags.append(bool(area[index] >= max(VISIBLE_THING * whole, 1)))
     return tuple(flags)
