@@ -205,8 +205,7 @@ class Objectives(nn.Module):
     ) -> StepViews:
         """The views of (n, 3, h, w) that the losses of `step` take.
 
-        rows: (first, total) where these are the rows from `first` on of a joined batch of `total`,
-        whose views they get.
+        rows: (first, total) where these are rows of a joined batch, whose views they get.
         """
         views = self.multicrop(images, generator=generator, rows=rows)
         local = views.local_views.transpose(0, 1) if self.config.local_views else None
@@ -222,9 +221,8 @@ class Objectives(nn.Module):
         self, features: Mapping[str, Tensor], *, model: ViLSeg, views: StepViews, tokens: Tensor
     ) -> StepOutputs:
         """What the losses take, from what the encoders gave (by `Encoders.names`)."""
-        undo = None
-        if views.changes is not None:
-            undo = partial(self.augmentation.invert, params=views.changes)
+        changes, invert = views.changes, self.augmentation.invert
+        undo = None if changes is None else partial(invert, params=changes)
         return StepOutputs(
             features,
             images=views.images,
@@ -252,8 +250,7 @@ class Objectives(nn.Module):
             images: (n, 3, h, w) floating point in [0, 1].
             tokens: (n, length) int64, one caption for each image.
             generator: where the views come from, on the CPU; None is torch's own.
-            step: the number of this step, from 0.
-            total: the steps of the whole run.
+            step, total: the number of this step, from 0, and the steps of the whole run.
         """
         outputs = self.outputs_of(
             model, images, tokens=tokens, generator=generator, step=step, total=total
