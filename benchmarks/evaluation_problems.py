@@ -1,6 +1,7 @@
 """What benchmarks.evaluation measures: the stages of an image, segmenters, scores, words."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -158,12 +159,12 @@ def groupvit(given: Inputs) -> Iterator[Problem]:
             ]
         contenders += [
             Contender(
-                "GroupViT, words known", "peer", lambda _, n=count: _groupvit(given, n, known=True)
+                "GroupViT, words known", "peer", partial(_groupvit_call, given, count, known=True)
             ),
             Contender(
                 "GroupViT, as transformers calls it",
                 "peer",
-                lambda _, n=count: _groupvit(given, n, known=False),
+                partial(_groupvit_call, given, count, known=False),
             ),
         ]
         side = 32 if given.quick else 224
@@ -251,6 +252,10 @@ def _embed_and_segment(segmenter: Any, image: Tensor, count: int) -> object:
     bank = Vocabulary(segmenter.model, tokenizer()).bank(Prompts(words(count)))
     (opened,) = segmenter.open([image])
     return opened.named(bank).labels(range(count))
+
+
+def _groupvit_call(given: Inputs, count: int, _: ExitStack, *, known: bool) -> Callable[[], object]:
+    return _groupvit(given, count, known=known)
 
 
 def _groupvit(given: Inputs, count: int, *, known: bool) -> Callable[[], object]:

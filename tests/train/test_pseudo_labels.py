@@ -64,7 +64,7 @@ def test_the_first_labels_are_those_of_the_segmenter_on_the_grid(
         labels, confidence = region_labels(run.model, pixels, words=words, scale=20.0)
         clusters = run.model.cluster(pixels).argmax(1)
     for image in range(len(pixels)):
-        for cluster in clusters[image].unique():
+        for cluster in torch.unique(clusters[image]):
             mask = clusters[image] == cluster
             feature = run.model.pool_regions(pixels[image][None], mask[None, None])[0, 0]
             nearest = torch.nn.functional.cosine_similarity(feature[None], words).argmax()

@@ -49,6 +49,7 @@ def test_trying_them_leaves_no_trace() -> None:
     encoder = built().image_encoder
     assert encoder.training
     assert isinstance(encoder, own.Patches)
+    assert encoder.norm.running_mean is not None
     assert torch.equal(encoder.norm.running_mean, torch.zeros(12))
 
 

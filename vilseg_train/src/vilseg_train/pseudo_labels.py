@@ -43,7 +43,7 @@ def keep_confident(labels: Tensor, confidence: Tensor, *, share: float) -> Tenso
     `IGNORED` elsewhere. Both of one shape, tokens of any number of images; ties go by position."""
     flat, sure = labels.flatten(), confidence.flatten()
     kept = torch.full_like(flat, IGNORED)
-    for word in flat.unique().tolist():
+    for word in torch.unique(flat).tolist():
         places = (flat == word).nonzero().flatten()
         best = sure[places].argsort(descending=True, stable=True)
         chosen = places[best[: max(1, round(share * len(places)))]]

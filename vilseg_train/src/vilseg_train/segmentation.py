@@ -144,9 +144,9 @@ def _open(
     found = [None if kept is None else kept.get(photo.content, device=device) for photo in photos]
     new = [i for i, encoded in enumerate(found) if encoded is None]
     if new:
-        for i, encoded in zip(new, segmenter.encode([photos[i].image for i in new]), strict=True):
-            found[i] = encoded
+        for i, made in zip(new, segmenter.encode([photos[i].image for i in new]), strict=True):
+            found[i] = made
             if kept is not None:
-                kept.put(photos[i].content, encoded)
-    encoded = [x for x in found if x is not None]
-    return segmenter.open([photo.image for photo in photos], encoded=encoded)
+                kept.put(photos[i].content, made)
+    ready = [encoded for encoded in found if encoded is not None]
+    return segmenter.open([photo.image for photo in photos], encoded=ready)

@@ -177,7 +177,7 @@ class SelfTrainer:
         kept = keep_confident(labels, confidence, share=options.share)
         self.labels = kept.to(torch.int16)
         self.optimizer = self._optimizer()
-        taught = len(kept[kept != IGNORED].unique())
+        taught = len(torch.unique(kept[kept != IGNORED]))
         share = float((kept != IGNORED).float().mean())
         say(
             self.console,
@@ -220,7 +220,7 @@ class SelfTrainer:
                 f"no finite loss in step {self.step + 1}; begin again with a lower self_train.lr"
             )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(
             [p for group in self.optimizer.param_groups for p in group["params"]], 1.0
         )

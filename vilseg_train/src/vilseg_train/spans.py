@@ -64,7 +64,7 @@ class Spans:
         """From here on time is that of `part`, until `end`."""
         self._account()
         mark = record_function(part)
-        mark.__enter__()
+        mark.__enter__()  # type: ignore[no-untyped-call]
         self._stack.append((part, mark))
 
     def end(self) -> None:

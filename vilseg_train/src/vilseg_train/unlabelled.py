@@ -37,8 +37,8 @@ def load_unlabelled(options: SelfTrainConfig, *, image_size: int, console: Conso
             except BrokenSampleError as error:
                 broken.append(error)
             progress(number, len(paths))
-    for error in broken[:_NAMED]:
-        say(console, f"left out {error}")
+    for left_out in broken[:_NAMED]:
+        say(console, f"left out {left_out}")
     if not images:
         raise ConfigError(
             f"--images: expected images of {', '.join(IMAGE_SUFFIXES)} in {folder}, came "

@@ -33,7 +33,7 @@ class Rooms:
     def copy(self, block: Tensor, *, room: int) -> Tensor:
         """(c, ...) as a matrix."""
         found = self.matrix(room, block[0].numel())
-        found.unflatten(1, block.shape[1:]).copy_(block)
+        torch.unflatten(found, 1, block.shape[1:]).copy_(block)
         return found
 
     def assignments(self, block: Tensor, *, room: int, keep: Tensor | None = None) -> Tensor:
@@ -46,12 +46,12 @@ class Rooms:
             found = self.matrix(room, block[0].numel())
             torch.softmax(self.copy(block, room=SPARE), 0, out=found)
             if keep is not None:
-                keep.copy_(found.unflatten(1, keep.shape[1:]))
+                keep.copy_(torch.unflatten(found, 1, keep.shape[1:]))
             return found
         if keep is None:
             keep = torch.empty_like(block)
         # In the order of memory, in which torch takes a softmax without a copy.
-        order = sorted(range(block.ndim), key=lambda dim: -block.stride(dim))
+        order = sorted(range(block.ndim), key=block.stride().__getitem__, reverse=True)
         torch.softmax(block.permute(order), order.index(0), out=keep.permute(order))
         return self.copy(keep, room=room)
 

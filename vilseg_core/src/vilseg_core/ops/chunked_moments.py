@@ -130,7 +130,7 @@ def _gradients_into(
                 if w is not None:
                     gradient *= w
                 block = target[whole]
-                block.copy_(gradient.unflatten(1, block.shape[1:]))
+                block.copy_(torch.unflatten(gradient, 1, block.shape[1:]))
 
 
 class _KeptMoments(torch.autograd.Function):
