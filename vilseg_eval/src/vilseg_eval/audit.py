@@ -68,7 +68,7 @@ class _GridCounter:
         self.counters, self.rows = counters, rows
 
     def count(self, sample: LabelledSample, answer: Segmentation) -> ImageRecord:
-        cells: dict[str, Cells] = {}
+        cells: dict[str, Cells | None] = {}
         for label, counter in self.counters.items():
             record = counter.count(sample, _part(answer, self.rows[label]))
             cells |= {f"{label}/{name}": found for name, found in record.cells.items()}
