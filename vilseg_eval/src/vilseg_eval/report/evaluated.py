@@ -29,12 +29,10 @@ def described(
     # The clusters of K-means are those of one image: their numbers mean nothing in the next.
     if isinstance(segmenter, Clusterer) and not isinstance(segmenter, KMeansSegmenter):
         usage = cluster_usage(segmenter, dataset).facts()
-    facts = {"clusters": usage, "command": command}
-    return replace(
-        evaluation,
-        results={**evaluation.results, **facts},
-        about={**evaluation.about, **facts},
-    )
+    about = {**evaluation.about, "clusters": usage, "command": command}
+    # In the order in which scoring again writes them.
+    first = {"schema": evaluation.results["schema"], **about}
+    return replace(evaluation, results={**first, **evaluation.results, **about}, about=about)
 
 
 def evaluation_report(
