@@ -29,7 +29,7 @@ from benchmarks.schema import Device, Environment
 _SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 _ON_CPU: tuple[Subject, ...] = ("decode", "loader")
 _QUICK = common.Budget(warmup_s=0.0, measure_s=0.0, min_repeats=1, max_repeats=1)
-_PACKAGES = ("pillow", "torchvision", "webdataset", "kornia", "vilseg-data")
+_PACKAGES = ("pillow", "simplejpeg", "torchvision", "webdataset", "kornia", "vilseg-data")
 
 
 def run(

@@ -83,7 +83,7 @@ def loading(inputs: Inputs, *, size: int) -> Problem:
     def whole(source: Callable[[], CaptionSource], stack: ExitStack) -> Callable[[], object]:
         loader = CaptionLoader(
             source(),
-            _no_tokens,
+            no_tokens,
             batch_size=batch,
             image_size=size,
             seed=inputs.seed,
@@ -96,7 +96,7 @@ def loading(inputs: Inputs, *, size: int) -> Problem:
     def stream(stack: ExitStack) -> Callable[[], object]:
         loader = StreamLoader(
             ShardStream(shards, seed=inputs.seed),
-            _no_tokens,
+            no_tokens,
             batch_size=batch,
             image_size=size,
             threads=1,
@@ -143,6 +143,6 @@ def _given(call: Callable[[], object], _: ExitStack) -> Callable[[], object]:
     return call
 
 
-def _no_tokens(captions: Sequence[str]) -> Tensor:
+def no_tokens(captions: Sequence[str]) -> Tensor:
     """A token each, so that text costs nothing."""
     return torch.zeros(len(captions), 1, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""The benchmarks stand on vilseg_core, or on vilseg_data, and a few libraries.
+"""The benchmarks stand on vilseg_core, or on vilseg_data or vilseg_eval, and a few libraries.
 
 Peers are loaded by name, if at all.
 """
@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 ALLOWED = {"benchmarks", "vilseg_core", "torch", "numpy", "rich", "matplotlib", "pydantic"}
-DATA = {"vilseg_data", "PIL"}
+ABOVE = {"data": {"vilseg_data", "PIL"}, "evaluation": {"vilseg_data", "vilseg_eval"}}
 
 
 def imported(source: str) -> set[str]:
@@ -27,5 +27,5 @@ def imported(source: str) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.stem)
 def test_benchmarks_import_nothing_above_their_package(path: Path) -> None:
-    allowed = ALLOWED | (DATA if path.stem.startswith("data") else set())
+    allowed = ALLOWED | ABOVE.get(path.stem.partition("_")[0], set())
     assert imported(path.read_text("utf-8")) - set(sys.stdlib_module_names) <= allowed

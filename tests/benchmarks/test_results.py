@@ -28,7 +28,7 @@ TINY = Options(
     seed=0,
     quick=True,
 )
-COMMITTED = sorted(losses.RESULTS.rglob("*.json"))
+COMMITTED = sorted(losses.RESULTS.rglob("losses--*.json"))
 
 
 @pytest.fixture(scope="module")

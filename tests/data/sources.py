@@ -2,7 +2,9 @@
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +21,16 @@ def photo(value: int, *, size: tuple[int, int] = (12, 10), kind: str = "PNG") ->
     file = io.BytesIO()
     Image.new("RGB", size, (value, value, value)).save(file, kind)
     return file.getvalue()
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes that claims 30,000 x 30,000 pixels."""
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
+    chunks = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    )
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def write_archive(

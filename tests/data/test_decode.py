@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from vilseg_data import BrokenSampleError, decode_image
-from vilseg_data.decode import resize_square
+from vilseg_data.resize import resize_square
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -114,20 +114,6 @@ def test_draft_decoding_is_close_to_full_decoding() -> None:
     assert (decode_image(data, size=48).int() - full.int()).abs().float().mean() < 2.0
 
 
-def test_resize_square_leaves_what_fits() -> None:
-    image = decode_image(encode(smooth((20, 20))))
-    assert resize_square(image, size=20) is image
-    assert resize_square(image, size=7).shape == (3, 7, 7)
-
-
-@pytest.mark.parametrize("image", [torch.zeros(3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8)])
-def test_resize_square_refuses_what_is_no_image(image: torch.Tensor) -> None:
-    with pytest.raises(
-        ValueError, match=r"image: expected uint8 of shape \(3, h, w\), came .* 4\);"
-    ):
-        resize_square(image, size=4)
-
-
 def test_paths_and_names(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     smooth().save(path)
@@ -141,6 +127,42 @@ def test_paths_and_names(tmp_path: Path) -> None:
     assert (caught.value.key, caught.value.reason) == (str(path), "not an image")
     with pytest.raises(BrokenSampleError, match="No such file"):
         decode_image(tmp_path / "absent.png")
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.sampled_from(["RGB", "L", "CMYK"]),
+    st.sampled_from([None, 1, 7, 16, 40]),
+    st.integers(0, 9),
+    st.floats(0.0, 1.0),
+)
+@settings(max_examples=200)
+def test_simplejpeg_gives_the_pixels_of_pillow(
+    width: int, height: int, mode: str, size: int | None, orientation: int, share: float
+) -> None:
+    pytest.importorskip("simplejpeg", reason='pip install "./vilseg_data[jpeg]"')
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(smooth((width, height)).convert(mode), "JPEG", exif=exif)
+    # From 0.9 on the whole file, below it cut: what is read of it, and what is said.
+    data = data if share > 0.9 else data[: int(len(data) * share / 0.9)]
+
+    def outcome() -> torch.Tensor | str:
+        try:
+            return decode_image(data, key="a", size=size)
+        except BrokenSampleError as error:
+            return error.reason
+
+    fast = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vilseg_data.decode.fast_decoder", lambda: None)
+        plain = outcome()
+    if isinstance(plain, str) or isinstance(fast, str):
+        assert plain == fast
+    else:
+        # Their libraries may be of two versions.
+        assert (fast.int() - plain.int()).abs().max() <= 2
 
 
 def test_empty_and_float_files_are_refused() -> None:

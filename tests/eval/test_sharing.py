@@ -73,8 +73,10 @@ class Pair:
         return joined
 
 
-@pytest.mark.parametrize("key", ["image0", "image5", "image10"])
-@pytest.mark.parametrize("damage", [b"", b"0badc0de {}\n", b'12345678 {"batch": 4'])
+@pytest.mark.parametrize(
+    ("key", "damage"),
+    [("image0", b""), ("image5", b"0badc0de {}\n"), ("image10", b'12345678 {"batch": 4')],
+)
 def test_a_killed_evaluation_goes_on_to_the_same_bytes(
     tmp_path: Path, key: str, damage: bytes
 ) -> None:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
+from itertools import accumulate
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.core.allocations import allocations
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vilseg_eval import upsampling
-from vilseg_eval.upsampling import nearest, stripes, upsample, upsampled_argmax
+from vilseg_eval.upsampling import (
+    nearest,
+    stripes,
+    upsample,
+    upsampled_argmax,
+    upsampled_confidence,
+)
 
 SIDE = st.integers(1, 9)
 SIZE = st.tuples(st.integers(1, 13), st.integers(1, 13))
@@ -49,6 +59,24 @@ def test_the_arg_max_in_parts_is_the_arg_max_of_all(
             assert torch.equal(together, whole[:, rows])
             seen[rows] += 1
     assert (seen == 1).all()
+
+
+def peak_bytes(call: Callable[..., Tensor], grid: Tensor, *, size: tuple[int, int]) -> int:
+    """The most that the call holds at once beyond its grid."""
+
+    def run() -> None:
+        call(grid, size=size)
+
+    return max(accumulate(allocations(run), initial=0))
+
+
+def test_memory_does_not_grow_with_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upsampling, "_VALUES_AT_ONCE", 2**14)
+    for found in (upsampled_argmax, upsampled_confidence):
+        few, many = (
+            peak_bytes(found, torch.rand(words, 7, 8), size=(60, 80)) for words in (20, 1000)
+        )
+        assert many <= 1.2 * few
 
 
 @given(grid=st.tuples(SIDE, SIDE), size=SIZE)

@@ -55,7 +55,7 @@ def start(
     return list(started)
 
 
-def finish(started: Sequence[BaseProcess], *, seconds: float = 120) -> list[int | None]:
+def finish(started: Sequence[BaseProcess], *, seconds: float = 600) -> list[int | None]:
     """Wait for all to end by themselves; their exit codes, below 0 by a signal."""
     end = time.monotonic() + seconds
     for process in started:

@@ -144,8 +144,44 @@ def test_bad_segmentation_input_is_one_line(own_run: Path, tmp_path: Path) -> No
     assert {p.name for p in (own_run / "segments").iterdir()} == {
         "photo-overlay.png",
         "photo-labels.png",
+        "photo-regions.png",
         "photo.json",
     }
+    segment = ("segment", own_run, photo)
+    _refused(_vilseg(*segment), "--words, --words-file: expected one of them, came neither")
+    named = (*segment, "--words", "a")
+    _refused(_vilseg(*named, "--combine", "sum"), "combine: expected mean or max")
+    _refused(_vilseg(*named, "--templates", "clip8"), "templates: expected one of")
+    _refused(_vilseg(*named, "--device", "tpu"), "--device: expected auto, cpu or cuda, came 'tpu'")
+    wrong = (*named, "--segmenter-option")
+    _refused(_vilseg(*wrong, "windw=8"), "unknown key windw; did you mean window?")
+    _refused(_vilseg(*wrong, "window"), "--segmenter-option: expected KEY=VALUE")
+    _refused(_vilseg(*wrong, "window=12"), "window: expected a multiple of the patch size")
+    _refused(_vilseg("segment", own_run, tmp_path / "*.bmp", "--words", "a"), "no image matches")
+
+
+def test_segmentation_of_folders_patterns_and_lists(own_run: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "deep/b.jpg", "deep/c [1].png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 30), "green").save(tmp_path / name)
+    words = tmp_path / "words.txt"
+    words.write_text("# things\ngrass\nperson: man, woman\n")
+    arguments = ["segment", own_run, "-", "--words-file", words, "--combine", "max"]
+    listed = f"{tmp_path / 'deep' / 'c [1].png'}\n\n{tmp_path / 'a.png'}\n"
+    result = CliRunner().invoke(app, [str(a) for a in arguments], input=listed)
+    assert result.exit_code == 0, result.stderr
+    assert {p.name for p in (own_run / "segments").glob("*.json")} == {"a.json", "c [1].json"}
+    assert (own_run / "cache").is_dir()
+    result = _vilseg(
+        "segment", own_run, tmp_path / "*.png", tmp_path / "deep", "--words", "grass, brick",
+        "--templates", "{}", "--segmenter-option", "resize=short", "--no-cache",
+        "--out", tmp_path / "out", "--device", "cpu",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    about = {p.stem: json.loads(p.read_text()) for p in (tmp_path / "out").glob("*.json")}
+    assert set(about) == {"a", "b", "c [1]"}
+    assert about["b"]["templates"] == ["{}"]
+    assert about["b"]["inference"]["resize"] == "short"
 
 
 def test_traceback_is_there_for_who_asks() -> None:

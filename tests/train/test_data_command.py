@@ -101,7 +101,9 @@ def test_check_goes_on_from_its_journal(tmp_path: Path) -> None:
     (folder / "1.png").write_bytes(b"")
     assert _vilseg("check", folder, "--journal", journal).stdout == first.stdout
     assert journal.read_text().splitlines() == lines
-    _refused(_vilseg("check", folder, "--journal", journal, "--min-side", 9), "journal must be of")
+    _refused(
+        _vilseg("check", folder, "--journal", journal, "--min-side", 9), "journal: expected that of"
+    )
 
 
 def test_pack_and_check_what_was_packed(tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_pack_and_check_what_was_packed(tmp_path: Path) -> None:
     assert len(read_all(records_of_path(out))[0]) == 5
     assert _vilseg("check", out).exit_code == 0
     assert _vilseg("check", f"{out}/{{00000..00002}}.tar").exit_code == 0
-    _refused(_vilseg("pack", folder, "--out", out), "out must be an empty or new folder")
+    _refused(_vilseg("pack", folder, "--out", out), "out: expected an empty or new folder")
     (out / "00001.tar").unlink()
     again = _vilseg("pack", folder, "--out", out, "--shard-size", 2, "--resume")
     assert again.exit_code == 0, again.stderr
@@ -140,19 +142,19 @@ def test_a_key_cannot_move_the_cursor(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["inspect", "wrold"], ["SOURCE must be a preset", "got wrold", "did you mean world?"]),
-        (["check", "none.csv"], ["table must be a file, got none.csv"]),
-        (["check", "none.zip"], ["zips must be files, got none.zip"]),
+        (["inspect", "wrold"], ["SOURCE: expected a preset", "came wrold", "did you mean world?"]),
+        (["check", "none.csv"], ["table: expected a file, came none.csv"]),
+        (["check", "none.zip"], ["zips: expected files, came none.zip"]),
         (["pack", "none.tar"], ["shards: expected files, came", "none.tar"]),
         (["check", "--set", "data.kind=archive"], ["root: expected a folder for kind 'archive'"]),
         (["check", "--set", "data.kindd=archive"], ["did you mean data.kind?"]),
-        (["check", "data", "--set", "data.split=x"], ["--set data.split=x goes with a preset"]),
-        (["check", "data", "--images", "data"], ["--images goes with a table"]),
-        (["check", "data", "--ignore", "fish"], ["--ignore must be one of archive, row"]),
-        (["check", "data", "--against", "nowhere"], ["--against must be a folder of images or"]),
+        (["check", "data", "--set", "data.split=x"], ["--set data.split=x: expected a preset"]),
+        (["check", "data", "--images", "data"], ["--images: expected a table"]),
+        (["check", "data", "--ignore", "fish"], ["--ignore: expected one of archive, row"]),
+        (["check", "data", "--against", "nowhere"], ["--against: expected a folder of images or"]),
         (["check", "data", "--against", "voc"], ["root: expected a folder for 'voc', came none"]),
-        (["check", "data", "--root", "data"], ["--root goes with a set of --against"]),
-        (["inspect", "empty"], ["root must hold images"]),
+        (["check", "data", "--root", "data"], ["--root: expected a set of --against"]),
+        (["inspect", "empty"], ["root: expected images"]),
         (["inspect", "data", "--tokenizer", "none"], ["no tokenizer file at none"]),
         (["check", "data", "--journal", "none/journal"], ["none/journal: No such file"]),
     ],
@@ -205,5 +207,5 @@ def test_a_zip_of_flickr8k(shared_data: Path, tmp_path: Path) -> None:
     assert _vilseg("check", source, *passed).exit_code == 0
     assert _vilseg("pack", source, "--out", out, "--shard-size", 50).exit_code == 0
     leaking = _vilseg("check", out, "--against", out, *passed)
-    _refused(leaking, "root must hold images")
+    _refused(leaking, "root: expected images")
     assert _vilseg("check", out, *passed).exit_code == 0

@@ -18,6 +18,8 @@ def test_the_demo_ends_with_a_table_and_a_report(tmp_path: Path) -> None:
     assert text.splitlines()[-1] == f"report: {report}"
     page = report.read_text()
     assert page.count("data:image/png;base64,") >= 4 * 4
+    for part in ("What is taken for what", "clusters win pixels", "Ground truth of "):
+        assert part in page
     assert "<script" not in page
     for name in ("world", "world-patch"):
         results = json.loads((out / "eval" / name / "results.json").read_text())

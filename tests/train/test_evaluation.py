@@ -20,7 +20,10 @@ from vilseg_train.rescoring import rescore_folder
 from vilseg_train.segmenter_choice import build_segmenter
 from vilseg_train.word_audit import audit_folder, is_audit
 
-FILES = {"results.json", "confusion.npz", "images.csv", "table.md", "report.html"}
+FILES = {
+    "results.json", "confusion.npz", "images.csv", "examples.npz",
+    "report.html", "table.md", "protocols.csv", "classes.csv",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("segmenter", ["vilseg", "patch"])

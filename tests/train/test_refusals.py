@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tests.train.conftest import quiet, tiny_config
 
+from vilseg_data import Tokenizer
 from vilseg_train import ConfigError, Trainer
 
 
@@ -69,7 +70,8 @@ def test_another_run_is_refused_on_resume(override: str, message: str, finished_
 
 def test_a_mixed_tokenizer_is_refused_on_resume(own_run: Path) -> None:
     path = own_run / "tokenizer.json"
-    path.write_text(path.read_text("utf-8").replace("300", "299"), "utf-8")
+    other = Tokenizer.train(["words of another run"], vocab_size=290).to_json()
+    path.write_text(other, "utf-8")
     before = path.read_bytes()
     with pytest.raises(ConfigError, match=r"expected in .*tokenizer.json the tokenizer that the"):
         Trainer(tiny_config(), out=own_run, resume=True, console=quiet())

@@ -1,12 +1,11 @@
 import io
 import json
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.data.sources import bomb
 from tests.data.survey.files import picture, write_folder, write_tar
 
 from vilseg_data import WorldLabelled
@@ -25,16 +24,6 @@ from vilseg_data.survey.records import FolderRecords, TableRecords
 def _add(folder: Path, data: bytes, *, caption: str = "something else") -> None:
     (folder / "x.png").write_bytes(data)
     (folder / "x.txt").write_text(caption)
-
-
-def _huge() -> bytes:
-    """A PNG of a few bytes that claims 30,000 x 30,000 pixels."""
-    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
-    chunks = b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
-    )
-    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def _tiny() -> bytes:
@@ -63,7 +52,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], None], str, str]] = {
     "no image": ("bad-image", lambda f: _add(f, b"no image"), "x.png", "not an image"),
     "cut": ("bad-image", lambda f: _add(f, picture(9, kind="JPEG")[:-200]), "x.png", "truncated"),
     "1 pixel": ("tiny-image", lambda f: _add(f, _tiny()), "x.png", "1 x 1 pixels"),
-    "bomb": ("huge-image", lambda f: _add(f, _huge()), "x.png", "900000000 pixels"),
+    "bomb": ("huge-image", lambda f: _add(f, bomb()), "x.png", "900000000 pixels"),
     "no caption": ("missing-caption", _no_caption, "1.png", "none in its .txt"),
     "words": (
         "long-caption",
@@ -239,14 +228,17 @@ def test_an_interrupted_check_goes_on_and_finds_the_same(
 def test_a_journal_of_another_source_is_refused(tmp_path: Path) -> None:
     folder, path = write_folder(tmp_path / "data"), tmp_path / "journal"
     _journalled(folder, path)
-    with path.open("r+b") as file, pytest.raises(ValueError, match=r"journal must be of .*other"):
+    with (
+        path.open("r+b") as file,
+        pytest.raises(ValueError, match=r"journal: expected that of .*other"),
+    ):
         Journal(file, source="other", settings={})
     (folder / "0.png").rename(folder / "00.png")
     (folder / "0.txt").rename(folder / "00.txt")
-    with pytest.raises(ValueError, match=r"journal must have 00.png next, got 0.png"):
+    with pytest.raises(ValueError, match=r"journal: expected 00.png next, came 0.png"):
         _journalled(folder, path)
     path.write_text("not json\n")
-    with path.open("r+b") as file, pytest.raises(ValueError, match="journal must hold JSON lines"):
+    with path.open("r+b") as file, pytest.raises(ValueError, match="journal: expected JSON lines"):
         Journal(file, source="data", settings={})
 
 

@@ -102,5 +102,5 @@ def test_near_pairs_are_those_of_the_slow_loop(
 @pytest.mark.parametrize("most", [-1, 17])
 def test_a_limit_out_of_range_is_refused(most: int) -> None:
     empty = np.zeros(1, np.uint64)
-    with pytest.raises(ValueError, match=rf"most must be in 0..16 bits, got {most}"):
+    with pytest.raises(ValueError, match=rf"most: expected 0 to 16 bits, came {most}"):
         next(near_pairs(empty, empty, most=most))

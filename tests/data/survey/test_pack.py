@@ -191,26 +191,33 @@ def _refused(records: Records, out: Path, message: str, **options: int | bool) -
 def test_what_cannot_be_packed_is_refused(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data", 4)
     records, out = FolderRecords(data), tmp_path / "out"
-    _refused(records, out, "shard_size must be at least 1, got 0", shard_size=0)
-    _refused(records, out, "size must be at least 1, got 0", size=0)
-    _refused(records, out, "resume needs .*pack.json, which is not there", resume=True)
-    _refused(records, data, "out must be an empty or new folder")
+    _refused(records, out, "shard_size: expected at least 1, came 0", shard_size=0)
+    _refused(records, out, "size: expected at least 1, came 0", size=0)
+    _refused(
+        records,
+        out,
+        "resume: expected a folder with pack.json, came .* without; leave",
+        resume=True,
+    )
+    _refused(records, data, "out: expected an empty or new folder")
     pack(records, out, shard_size=2)
-    _refused(records, out, "out must be an empty or new folder")
-    _refused(records, out, "shard_size must be 2, with which", shard_size=3, resume=True)
-    _refused(records, out, "size must be None, with which", shard_size=2, size=9, resume=True)
+    _refused(records, out, "out: expected an empty or new folder")
+    _refused(records, out, "shard_size: expected 2, with which", shard_size=3, resume=True)
+    _refused(records, out, "size: expected None, with which", shard_size=2, size=9, resume=True)
     (data / "00.png").write_bytes(picture(9))
     (data / "00.txt").write_text("new")
-    changed = "00000.tar must hold the samples that the source has there, got others"
+    changed = "expected the samples that the source has there in .*00000.tar, came others"
     _refused(FolderRecords(data), out, changed, shard_size=2, resume=True)
     for name in ("00", "2", "3"):
         (data / f"{name}.png").unlink()
-    shrunk = "must hold 1 shards, got 00001.tar as well; the source has shrunk"
+    shrunk = "out: expected 1 shards in .*, came 00001.tar as well; the source has shrunk"
     _refused(FolderRecords(data), out, shrunk, shard_size=2, resume=True)
 
 
 def test_an_empty_source_leaves_no_shard(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="records must hold a sample, got none in listed"):
+    with pytest.raises(
+        ValueError, match="records: expected at least one sample, came none in listed"
+    ):
         pack(_Listed([]), tmp_path / "out")
     assert list(_files(tmp_path / "out")) == ["pack.json"]
 

@@ -226,11 +226,11 @@ def test_any_other_source_gives_its_images_as_png() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("none.zip", "zips must be files, got .*none.zip"),
+        ("none.zip", "zips: expected files, came .*none.zip"),
         ("none.tar", "shards: expected files, came .*none.tar"),
         ("no-*.tar", r"shards: expected files that match .*no-\*.tar, came none"),
-        ("none", "source must be a .zip, a .tar, a pattern of tars or a folder, got"),
-        ("", "root must hold images .* got none below"),
+        ("none", "source: expected a .zip, a .tar, a pattern of tars or a folder, came"),
+        ("", "root: expected images .* came none below"),
     ],
 )
 def test_what_is_not_there_is_said(name: str, message: str, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_what_is_not_there_is_said(name: str, message: str, tmp_path: Path) -> N
 
 def test_captions_of_another_form_are_refused(tmp_path: Path) -> None:
     write_archive(tmp_path, zips=[{"a.png": picture(0)}], captions=["x"])
-    with pytest.raises(ValueError, match=r"must be a JSON object .* got list"):
+    with pytest.raises(ValueError, match=r"expected a JSON object .* came list"):
         records_of_path(tmp_path / "train-00.zip")
     with pytest.raises(ValueError, match=r"root: expected dev.captions.json"):
         records_of_config(CaptionsConfig(kind="archive", root=tmp_path, split="dev"))

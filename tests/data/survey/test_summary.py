@@ -50,6 +50,10 @@ def test_the_numbers_are_those_of_the_files(tmp_path: Path) -> None:
     )
     assert summary.cut == sum(length > 6 for length in lengths) > 0
     plain = summary.to_json()
+    assert plain["broken"] == [
+        {"key": "3.png", "reason": "0 bytes"},
+        {"key": "4.png", "reason": "no .txt or .json beside"},
+    ]
     assert plain["width"] == {
         "least": 20, "low": 21, "median": 30, "high": 39, "most": 40, "mean": 30
     }  # fmt: skip
@@ -88,7 +92,7 @@ def test_a_source_without_a_sample_says_what_it_has(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(b"")
     (tmp_path / "0.txt").write_text("x")
     (tmp_path / "1.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="got 1 empty-image, 1 missing-caption in"):
+    with pytest.raises(ValueError, match="came 1 empty-image, 1 missing-caption in"):
         inspect_source(FolderRecords(tmp_path))
 
 
@@ -117,9 +121,9 @@ def test_a_sheet_bears_any_caption_and_a_broken_picture(caption: str) -> None:
 
 
 def test_a_sheet_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="pictures must be at least one, got none"):
+    with pytest.raises(ValueError, match="pictures: expected at least one, came none"):
         contact_sheet([])
-    with pytest.raises(ValueError, match="columns must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="columns: expected at least 1, came 0"):
         contact_sheet([Picture("k", picture(0), ("x",))], columns=0)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tests.data.views.cases import coordinates, generator, noise, seeds, sides
@@ -18,6 +18,7 @@ shares = st.floats(0.01, 1)
 ratios = st.floats(0.2, 5)
 
 
+@settings(max_examples=200)
 @given(seeds, st.integers(1, 90), st.integers(1, 90), st.data())
 def test_boxes_lie_inside_with_their_share_and_ratio(
     seed: int, h: int, w: int, data: st.DataObject
@@ -61,6 +62,7 @@ def test_shares_are_uniform_and_ratios_are_uniform_in_the_logarithm() -> None:
         )
 
 
+@settings(max_examples=200)
 @given(seeds, st.integers(2, 40), st.integers(2, 40), st.integers(1, 20))
 def test_a_crop_is_what_pillow_cuts(seed: int, h: int, w: int, size: int) -> None:
     image = noise(1, 1, h, w, seed=seed)
@@ -71,6 +73,28 @@ def test_a_crop_is_what_pillow_cuts(seed: int, h: int, w: int, size: int) -> Non
         (size, size), Image.Resampling.BILINEAR, box=tuple(boxes[0, 0].tolist())
     )
     np.testing.assert_allclose(view[0, 0, 0].numpy(), np.asarray(expected), rtol=0, atol=2e-5)
+
+
+@settings(max_examples=200)
+@given(seeds, sides, sides, st.integers(1, 20), st.sampled_from([torch.float32, torch.float64]))
+def test_sums_of_few_pixels_are_the_matrix_products(
+    seed: int, h: int, w: int, size: int, dtype: torch.dtype
+) -> None:
+    images = noise(2, 3, h, w, seed=seed, dtype=dtype)
+    draws = torch.rand(3, 2, 5, generator=generator(seed), dtype=torch.float64)
+    boxes = draw_boxes(draws[..., :4], size=(h, w), scale=(0.02, 1), ratio=(0.3, 3))
+    few = crop(images, boxes, flips=draws[..., 4] < 0.5, size=size)
+    # With gradients, views are products of matrices.
+    wanted = images.clone().requires_grad_()
+    dense = crop(wanted, boxes, flips=draws[..., 4] < 0.5, size=size)
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-14
+    torch.testing.assert_close(few, dense.detach(), rtol=0, atol=tolerance)
+    dense.sum().backward()
+    assert wanted.grad is not None
+    # Every view pixel is a mean, so the shares of the source pixels sum to their number.
+    torch.testing.assert_close(
+        wanted.grad.sum((1, 2, 3)), torch.full((2,), 9.0 * size**2, dtype=dtype), rtol=1e-4, atol=0
+    )
 
 
 @given(seeds, sides, sides, st.integers(1, 20))

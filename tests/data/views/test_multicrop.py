@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.views.cases import Elsewhere, dtypes, generator, noise, seeds
 
@@ -31,6 +31,7 @@ def test_shapes_and_dtypes(seed: int, n: int, num_local: int, dtype: torch.dtype
     assert views.global_flips.dtype == views.local_flips.dtype == torch.bool
 
 
+@settings(max_examples=200)
 @given(seeds, st.integers(1, 3), dtypes)
 def test_views_are_the_crops_of_their_boxes(seed: int, n: int, dtype: torch.dtype) -> None:
     images = noise(n, 3, 12, 15, seed=seed, dtype=dtype)
@@ -60,6 +61,7 @@ def test_the_whole_image_unflipped_is_itself(
     assert torch.equal(views.global_boxes, torch.tensor([[0.0, 0.0, side, side]]).expand(n, 4))
 
 
+@settings(max_examples=200)
 @given(seeds, st.integers(0, 100))
 def test_the_generator_alone_decides(seed: int, other: int) -> None:
     images = noise(2, 3, 12, 9, seed=seed)

@@ -21,7 +21,8 @@ from vilseg_data.labelled import ClassList, LabelledSample, LabelledSet, VocSegm
 from vilseg_data.labelled.build import build_labelled
 from vilseg_data.loader import CaptionLoader
 from vilseg_data.stream_loader import StreamLoader
-from vilseg_data.tokenizer import Tokenizer, TokenizerConfig
+from vilseg_data.tokenizer import Tokenizer
+from vilseg_data.tokenizer_config import TokenizerConfig
 from vilseg_data.views import (
     AugmentationParams,
     InvertibleAugmentation,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vilseg_data.captions.sample import Broken, BrokenSampleError, CaptionSource
-from vilseg_data.decode import resize_square
+from vilseg_data.resize import resize_square
 
 Progress = Callable[[int, int], None]
 _CHUNK = 256

@@ -212,12 +212,15 @@ class StreamLoader:
         # Seldom anything is new, and then the one message of a batch is empty.
         if not share([] if quiet else [True]):
             return
-        named, told = [], []
+        named: list[Broken] = []
+        told: list[_Faults] = []
         for their_faults, their_broken, their_over in share([(faults, self.broken[:_NAMED], over)]):
             told.append(their_faults)
             named += their_broken
             over = over or their_over
-        self._check_broken(_Faults(*map(sum, zip(*told, strict=True))), named, over=over)
+        self._check_broken(
+            _Faults(*(sum(counts) for counts in zip(*told, strict=True))), named, over=over
+        )
 
     def _check_broken(self, faults: _Faults, named: Sequence[Broken], *, over: bool) -> None:
         shards, share = len(set(self.stream.shards)), self.max_broken

@@ -1,7 +1,6 @@
 """A tokenizer as one JSON document: ours, or a `tokenizer.json` made elsewhere."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,19 +86,6 @@ def read(path: Path) -> str:
         raise ValueError(
             f"path: {path} is not text, so no tokenizer; expected a file of Tokenizer.save"
         ) from error
-
-
-def write(path: Path, text: str) -> None:
-    """Write `text` to `path` whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _encoder(content: dict[str, Any]) -> tokenizers.Tokenizer:

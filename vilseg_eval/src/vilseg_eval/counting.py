@@ -181,9 +181,13 @@ class Counter:
         truth = sample.labels.to(labels.device)
         kind = (predicted != truth).long()
         kind = torch.where(truth == self.sets.background, 2, kind)
-        kind = torch.where(truth == IGNORE, IGNORE, kind)
+        kind = torch.where(truth == IGNORE, len(KINDS), kind)
         counts = count_pairs(
-            predicted * LEVELS + level, kind, classes=len(KINDS), labels=self.classes * LEVELS
+            predicted * LEVELS + level,
+            kind,
+            classes=len(KINDS),
+            labels=self.classes * LEVELS,
+            ignore=len(KINDS),
         )
         return nonzero_cells(counts[:, :-1].numpy())
 

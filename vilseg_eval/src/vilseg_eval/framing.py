@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from vilseg_data.decode import resize_square
+from vilseg_data.resize import resize_square
 
 LONGEST = 8
 """The long side is at most this many short sides; what is longer is squashed to that."""

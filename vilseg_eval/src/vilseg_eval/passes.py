@@ -70,7 +70,7 @@ def count_images(
     done: list[tuple[int, list[ImageRecord]]] = []
     problems: list[tuple[int, str]] = []
     finished = 0
-    with journal or nullcontext():
+    with nullcontext() if journal is None else journal:
         for batch in mine:
             positions = range(starts[batch], min(starts[batch] + batch_size, total))
             records = None if journal is None else journal.recall(batch)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vilseg_train import data_command, eval_command
+from vilseg_train import data_command, eval_command, report_command
 from vilseg_train.errors import RunEnded, SaidElsewhere
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ app = typer.Typer(
 )
 app.add_typer(data_command.app, name="data")
 app.command("eval")(eval_command.evaluate)
+app.command("report")(report_command.report)
 
 
 def _text(error: Exception) -> str:
@@ -113,16 +114,53 @@ def train(
 @app.command()
 def segment(
     run: Annotated[Path, typer.Argument(help="A run.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")],
-    words: Annotated[str, typer.Option(help='What to look for: "dog, grass, person".')],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Photos, folders, patterns; - reads paths from standard input."
+        ),
+    ],
+    words: Annotated[
+        str | None,
+        typer.Option(help='What to look for: "dog, grass" or "dog; person: man, woman".'),
+    ] = None,
+    words_file: Annotated[
+        Path | None, typer.Option(help="The same, a word a line, synonyms after a colon.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to write; RUN/segments by default.")
     ] = None,
+    templates: Annotated[
+        list[str] | None,
+        typer.Option(help="single, simple, sub7, clip80, a file, or a sentence with {}."),
+    ] = None,
+    combine: Annotated[str, typer.Option(help="Synonyms: mean or max.")] = "mean",
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--segmenter-option", metavar="KEY=VALUE", help="E.g. window=224, refine=10."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of kept features; RUN/cache by default.")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep nothing.")] = False,
 ) -> None:
     """Cut photos into the things that you name."""
-    from vilseg_train.segmentation import segment_images
+    from vilseg_train.segment_command import segment_from_command
 
-    unreadable = segment_images(run, images, words, out=out, console=_console())
+    unreadable = segment_from_command(
+        run,
+        images,
+        words=words,
+        words_file=words_file,
+        out=out,
+        templates=templates or [],
+        combine=combine,
+        options=options or [],
+        device=device,
+        cache=None if no_cache else cache or run / "cache",
+        console=_console(),
+    )
     for error in unreadable:
         typer.echo(f"vilseg: cannot read {error}", err=True)
     if unreadable:

@@ -12,6 +12,7 @@ from typing import get_args
 from rich.console import Console
 
 from vilseg_data import Tokenizer, TokenizerConfig
+from vilseg_data.captions.tables import KINDS
 from vilseg_data.labelled.build import LABELLED_SETS, build_labelled
 from vilseg_data.survey import (
     Journal,
@@ -34,7 +35,6 @@ from vilseg_train.config import RunConfig, load_config, parse_config, preset_nam
 from vilseg_train.data_tables import check_line, check_table, finding_lines, summary_tables
 from vilseg_train.progress import say, track
 
-_TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 # Enough for a vocabulary of thousands; learnt in seconds.
 _CAPTIONS_TO_LEARN_FROM = 50_000
 
@@ -54,10 +54,10 @@ class Given:
             ValueError: there is no such source, or an option does not go with it.
         """
         path = None if self.source is None else Path(self.source)
-        table = path is not None and path.suffix.lower() in _TABLES
+        table = path is not None and path.suffix.lower() in KINDS
         if self.images is not None and not table:
             raise ValueError(
-                f"--images goes with a table ({', '.join(_TABLES)}), got {self.source}; "
+                f"--images: expected a table ({', '.join(KINDS)}) with it, came {self.source}; "
                 "leave it out"
             )
         if path is None or self.source in preset_names() or path.suffix == ".toml":
@@ -74,13 +74,13 @@ class Given:
         for key in self.sets:
             if key.strip().startswith("data."):
                 raise ValueError(
-                    f"--set {key} goes with a preset, a table or a folder of archives, got "
-                    f"{path}; leave it out"
+                    f"--set {key}: expected a preset, a table or a folder of archives with it, "
+                    f"came {path}; leave it out"
                 )
         if not path.exists() and path.suffix == "" and not set("{*?") & set(path.name):
             raise ValueError(
-                f"SOURCE must be a preset ({', '.join(preset_names())}), a FILE.toml or a path, "
-                f"got {self.source}, which is none; {_hint(str(self.source))}"
+                f"SOURCE: expected a preset ({', '.join(preset_names())}), a FILE.toml or a path, "
+                f"came {self.source}, which is none; {_hint(str(self.source))}"
             )
         return records_of_path(str(path)), RunConfig().overridden(self.sets)
 
@@ -132,9 +132,11 @@ def check_given(
     """Print, and write if asked for, what is at fault in a source; True if nothing is."""
     for kind in ignore:
         if kind not in get_args(Kind):
-            raise ValueError(f"--ignore must be one of {', '.join(get_args(Kind))}, got {kind}")
+            raise ValueError(
+                f"--ignore: expected one of {', '.join(get_args(Kind))}, came {kind}; name a kind"
+            )
     if root is not None and against not in LABELLED_SETS:
-        raise ValueError(f"--root goes with a set of --against, got --against {against}; name one")
+        raise ValueError(f"--root: expected a set of --against with it, came {against}; name one")
     records, _ = given.open()
     console, errors = Console(), Console(stderr=True)
     theirs = None
@@ -208,7 +210,7 @@ def _tokenizer(
     captions = list(islice(spoken, _CAPTIONS_TO_LEARN_FROM))
     if not captions:
         raise ValueError(
-            f"source must hold a caption, got none in {records.name}; vilseg data check"
+            f"source: expected a caption, came none in {records.name}; vilseg data check"
             " names what is at fault"
         )
     say(console, f"tokens: a vocabulary learnt from {len(captions)} captions")
@@ -221,7 +223,8 @@ def _evaluation_set(against: str, *, root: Path | None, split: str, console: Con
             return hash_labelled(build_labelled(against, root=root, split=split), progress=progress)
         if not Path(against).is_dir():
             raise ValueError(
-                f"--against must be a folder of images or one of {', '.join(LABELLED_SETS)}, got "
+                "--against: expected a folder of images or one of "
+                f"{', '.join(LABELLED_SETS)}, came "
                 f"{against}; check the name"
             )
         return hash_folder(against, progress=progress)

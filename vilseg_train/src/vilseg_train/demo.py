@@ -6,10 +6,12 @@ from pathlib import Path
 from rich.console import Console
 
 from vilseg_data import WorldLabelled
-from vilseg_eval.report import collect_examples, html_page, write_page
+from vilseg_eval.files import write_atomically
+from vilseg_eval.report import described, evaluation_report
 from vilseg_train.config import load_config
 from vilseg_train.evaluation import eval_folder, score
 from vilseg_train.progress import say
+from vilseg_train.reporting import asked
 from vilseg_train.run import open_run
 from vilseg_train.segmenter_choice import build_segmenter
 from vilseg_train.tables import demo_table
@@ -57,18 +59,21 @@ def run_demo(
         title: build_segmenter(name, run, words=dataset.classes.prompts)
         for name, title in _TITLES.items()
     }
-    results = {}
+    evaluations = {}
     for name, title in _TITLES.items():
         result = score(segmenters[title], dataset, split=split, console=console)
+        result = described(result, segmenters[title], dataset, command=asked())
         result.save(eval_folder(out, data=dataset.name, segmenter=name))
-        results[title] = result.results
-    page = html_page(
-        results,
+        evaluations[title] = result
+    contents = evaluation_report(
+        evaluations,
+        segmenters,
+        dataset,
         title="vilseg demo: the built-in world",
-        examples=collect_examples(segmenters, dataset),
         introduction=_INTRODUCTION,
     )
-    report = write_page(out / "report.html", page)
-    console.print(demo_table(results))
+    write_atomically({out / name: content for name, content in contents.items()})
+    report = out / "report.html"
+    console.print(demo_table({title: e.results for title, e in evaluations.items()}))
     say(console, f"report: {report.resolve()}")
     return report

@@ -102,7 +102,8 @@ class Encoders(nn.Module):
             local: (n, v, 3, l, l).
             changed: (n, 3, g, g), changed copies of the global views.
         """
-        asked, found = self.asked, []
+        asked = self.asked
+        found: list[Tensor] = []
         if asked.image or asked.pixels:
             features = self._images(images, gradient=asked.image or asked.pixel_gradient)
             found += [features.pooled] if asked.image else []

@@ -25,11 +25,12 @@ from vilseg_eval.by_class import ByClass
 from vilseg_eval.features import weights_hash
 from vilseg_eval.files import write_atomically
 from vilseg_eval.passes import Alone, Ranks
-from vilseg_eval.report import collect_examples, html_page, markdown_report
+from vilseg_eval.report import described, evaluation_report
 from vilseg_eval.resolution import at_resolution, image_keys
 from vilseg_train.evaluation_options import EvalOptions, Words, chosen_names
 from vilseg_train.folder import check_target
 from vilseg_train.progress import say, track
+from vilseg_train.reporting import asked
 from vilseg_train.score_tables import result_tables
 from vilseg_train.segmenter_choice import open_segmenter
 
@@ -125,8 +126,7 @@ def evaluate_folder(
     options: EvalOptions | None = None,
     ranks: Ranks | None = None,
 ) -> EvalResult:
-    """Score `folder` and write `results.json`, `confusion.npz`, `images.csv`, `table.md` and
-    `report.html`.
+    """Score `folder` and write the scores, their matrices and a report (`evaluation_report`).
 
     Args:
         folder, data, root, split, segmenter, count: see `Subject`.
@@ -204,6 +204,7 @@ def evaluate_folder(
     if ranks.rank == 0:
         shown = options.shown(result.results)
         pictured = ByClass(chosen, word_classes=owners, sets=sets)
+        result = described(result, chosen, dataset, command=asked())
         write_evaluation(
             result, target=target, segmenter=pictured, dataset=dataset, subject=subject
         )
@@ -233,11 +234,9 @@ def write_evaluation(
     subject: Subject,
 ) -> None:
     """Scores, tables and the page of one evaluation, all of them or none."""
-    examples = collect_examples({subject.segmenter: segmenter}, dataset)
-    results = {subject.segmenter: result.results}
+    name = subject.segmenter
     title = f"{subject.folder.name} on {subject.data} {subject.split}"
-    page = html_page(results, title=title, examples=examples)
-    reports = {"table.md": markdown_report(results).encode(), "report.html": page.encode()}
+    reports = evaluation_report({name: result}, {name: segmenter}, dataset, title=title)
     contents = {**result.files(), **reports}
     write_atomically({target / name: content for name, content in contents.items()})
 

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup, Store
+from torch.distributed.rendezvous import rendezvous
 
 from vilseg_train.checkpoint import Checkpoint
 from vilseg_train.errors import RunEnded, SaidElsewhere
@@ -87,7 +88,7 @@ class Ranks:
         if self.size == 1:
             assert checkpoint is not None
             return checkpoint
-        about = None
+        about: Any = None
         if checkpoint is not None:
             shapes = [(k, t.dtype, tuple(t.shape)) for k, t in checkpoint.tensors.items()]
             about = (checkpoint.step, checkpoint.facts, shapes)
@@ -114,7 +115,7 @@ def processes() -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
-    store, rank, size = next(iter(dist.rendezvous("env://")))
+    store, rank, size = next(iter(rendezvous("env://")))
     ranks = Ranks(rank=rank, size=size, local_rank=int(os.environ.get("LOCAL_RANK", rank)))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:

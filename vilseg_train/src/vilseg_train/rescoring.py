@@ -7,7 +7,7 @@ from rich.console import Console
 
 from vilseg_eval.files import write_atomically
 from vilseg_eval.presets import absent_rule, custom_protocols
-from vilseg_eval.report import markdown_report
+from vilseg_eval.report.output import table_files
 from vilseg_eval.results import EvalResult, load_result
 from vilseg_train.evaluation_options import EvalOptions
 from vilseg_train.progress import say
@@ -49,7 +49,7 @@ def rescore_folder(
     result = saved if scoring == saved.scoring else saved.rescored(scoring)
     results = {result.results["segmenter"]: result.results}
     tables = result_tables(result.results, protocols=options.shown(result.results))
-    contents = {**result.files(), "table.md": markdown_report(results).encode()}
+    contents = {**result.files(), **table_files(results)}
     write_atomically({folder / name: content for name, content in contents.items()})
     for table in tables:
         console.print(table)

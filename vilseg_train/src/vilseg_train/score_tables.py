@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vilseg_eval.report import class_rows
-from vilseg_eval.report.tables import UNDEFINED, percent
+from vilseg_eval.report.numbers import UNDEFINED, percent
 
 _ACCURACIES = {
     "unseen recall": "unseen_recall",

@@ -1,110 +1,141 @@
-"""Segment photos with words: overlays, label maps and areas."""
+"""Segment photos with words: overlays, label maps, areas, and why each region has its name."""
 
-import json
-from collections.abc import Iterable, Sequence
-from io import BytesIO
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from PIL import Image
+import torch
 from rich.console import Console
 from torch import Tensor
 
 from vilseg_data import BrokenSampleError, decode_image
-from vilseg_eval import ViLSegSegmenter
-from vilseg_eval.files import write_atomically
-from vilseg_eval.prompts import PHOTO_TEMPLATE
-from vilseg_eval.report import colours, overlay
-from vilseg_eval.report.pictures import shares
+from vilseg_eval import InferenceConfig, ViLSegSegmenter
+from vilseg_eval.features import weights_hash
+from vilseg_eval.prompts import PHOTO_TEMPLATE, Combine, Vocabulary
+from vilseg_eval.segmenters.regions import Regions
+from vilseg_eval.words import WordList
+from vilseg_train.device import choose_device
+from vilseg_train.feature_cache import CachedImages, CachedWords, FeatureCache
 from vilseg_train.folder import check_target
-from vilseg_train.progress import say
+from vilseg_train.progress import say, track
 from vilseg_train.run import open_run
+from vilseg_train.segment_files import Segmented, file_names, write_segmented
 
 # A palette picture has 256 colours; the ids of words are written as such.
 _MOST_WORDS = 256
+_AT_ONCE = 8
+
+
+class SegmentOptions(NamedTuple):
+    """How `segment_images` works; where `cache` is None nothing is kept."""
+
+    templates: Sequence[str] = (PHOTO_TEMPLATE,)
+    combine: Combine = "mean"
+    inference: InferenceConfig = InferenceConfig()
+    device: str = "auto"
+    cache: Path | None = None
+
+
+_DEFAULT = SegmentOptions()
 
 
 def segment_images(
     folder: Path,
     images: Sequence[Path],
-    words: str,
+    words: WordList,
     *,
     out: Path | None = None,
-    templates: Sequence[str] = (PHOTO_TEMPLATE,),
+    options: SegmentOptions = _DEFAULT,
     console: Console,
 ) -> list[BrokenSampleError]:
     """Cut each image into the named things; returns the images that could not be read.
 
-    Writes for each image `<name>-overlay.png` with a legend, `<name>-labels.png` whose pixels are
-    the numbers of the words, and `<name>.json` with the share of the image of each word.
+    Writes for each image what `write_segmented` describes.
 
     Args:
         folder: a run.
-        words: what to look for, separated by commas.
+        words: what to look for.
         out: where to write; `segments` in the run by default.
 
     Raises:
-        ValueError: the run or the words cannot be used; nothing is written.
+        ValueError: the run, the words or an option cannot be used; nothing is written.
     """
-    listed = [word.strip() for word in words.split(",")] if words.strip() else []
-    if len(listed) > _MOST_WORDS:
-        raise ValueError(f"words: expected at most {_MOST_WORDS}, came {len(listed)}")
+    if len(words.words) > _MOST_WORDS:
+        raise ValueError(
+            f"words: expected at most {_MOST_WORDS}, came {len(words.words)}; ask in parts"
+        )
     target = out or folder / "segments"
     check_target(target)
+    device = choose_device(options.device, key="--device")
     run = open_run(folder)
     for warning in run.warnings:
         say(console, f"warning: {warning}")
-    segmenter = ViLSegSegmenter(run.model, run.tokenizer, listed, templates=templates)
-    unreadable = []
-    for path, name in zip(images, _names(images), strict=True):
-        try:
-            image = decode_image(path)
-        except BrokenSampleError as error:
-            unreadable.append(error)
-            continue
-        [answer] = segmenter.segment([image])
-        labels = answer.labels(range(len(segmenter.words))).cpu()
-        areas = _write(target / name, path, image=image, labels=labels, words=segmenter.words)
-        shown = ", ".join(f"{word} {share:.0%}" for word, share in areas.items() if share)
-        say(console, f"{path}: {shown} -> {target / name}-overlay.png")
+    run.model.to(device)
+    cache = None if options.cache is None else FeatureCache(options.cache)
+    weights = weights_hash(run.model) if cache is not None else ""
+    store = None if cache is None else CachedWords(cache, weights=weights)
+    segmenter = ViLSegSegmenter(
+        run.model,
+        run.tokenizer,
+        words.words,
+        templates=options.templates,
+        synonyms=words.synonyms,
+        combine=options.combine,
+        inference=options.inference,
+        vocabulary=Vocabulary(run.model, run.tokenizer, store=store),
+    )
+    way = repr((segmenter.framing, segmenter.inference.average))
+    kept = None if cache is None else CachedImages(cache, weights=weights, way=way)
+    unreadable: list[BrokenSampleError] = []
+    named = list(zip(images, file_names(images), strict=True))
+    with track("segmenting", console=console) as progress:
+        for start in range(0, len(named), _AT_ONCE):
+            batch = named[start : start + _AT_ONCE]
+            read = [(name, x) for path, name in batch if (x := _read(path, unreadable))]
+            opened = _open(segmenter, [x for _, x in read], kept=kept, device=device)
+            for (name, photo), regions in zip(read, opened, strict=True):
+                done = Segmented(photo.path, photo.image, regions, segmenter)
+                areas = write_segmented(target / name, done)
+                shown = ", ".join(f"{word} {share:.0%}" for word, share in areas.items() if share)
+                say(console, f"{photo.path}: {shown} -> {target / name}-overlay.png")
+            progress(start + len(batch), len(named))
+    if cache is not None and cache.failure is not None:
+        say(console, f"warning: nothing could be kept in {cache.folder}: {cache.failure}")
     return unreadable
 
 
-def _names(images: Iterable[Path]) -> list[str]:
-    """A file name for each image: its own, numbered where two have the same."""
-    names: list[str] = []
-    for path in images:
-        name, number = path.stem, 1
-        while name in names:
-            number += 1
-            name = f"{path.stem}-{number}"
-        names.append(name)
-    return names
+class _Photo(NamedTuple):
+    path: Path
+    content: bytes
+    image: Tensor
 
 
-def _write(
-    target: Path, source: Path, *, image: Tensor, labels: Tensor, words: Sequence[str]
-) -> dict[str, float]:
-    areas = dict(zip(words, shares(labels, words=len(words)), strict=True))
-    ordered = dict(sorted(areas.items(), key=lambda item: -item[1]))
-    numbers = Image.fromarray(labels.byte().numpy())
-    numbers.putpalette(colours(len(words)).tobytes())
-    about = {
-        "image": str(source),
-        "width": image.shape[2],
-        "height": image.shape[1],
-        "words": list(words),
-        "areas": ordered,
-    }
-    contents = {
-        "-overlay.png": _png(overlay(image, labels, words)),
-        "-labels.png": _png(numbers),
-        ".json": (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode(),
-    }
-    write_atomically({target.with_name(target.name + end): c for end, c in contents.items()})
-    return ordered
+def _read(path: Path, unreadable: list[BrokenSampleError]) -> _Photo | None:
+    try:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BrokenSampleError(str(path), error.strerror or str(error)) from error
+        return _Photo(path, content, decode_image(content, key=str(path)))
+    except BrokenSampleError as error:
+        unreadable.append(error)
+        return None
 
 
-def _png(picture: Image.Image) -> bytes:
-    file = BytesIO()
-    picture.save(file, format="PNG")
-    return file.getvalue()
+def _open(
+    segmenter: ViLSegSegmenter,
+    photos: Sequence[_Photo],
+    *,
+    kept: CachedImages | None,
+    device: torch.device,
+) -> list[Regions]:
+    """The photos cut into regions; the encoder sees those alone that it has not seen before."""
+    found = [None if kept is None else kept.get(photo.content, device=device) for photo in photos]
+    new = [i for i, encoded in enumerate(found) if encoded is None]
+    if new:
+        for i, encoded in zip(new, segmenter.encode([photos[i].image for i in new]), strict=True):
+            found[i] = encoded
+            if kept is not None:
+                kept.put(photos[i].content, encoded)
+    encoded = [x for x in found if x is not None]
+    return segmenter.open([photo.image for photo in photos], encoded=encoded)

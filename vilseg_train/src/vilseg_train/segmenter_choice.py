@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -49,6 +49,14 @@ class _NoOptions(BaseModel):
     model_config = InferenceConfig.model_config
 
 
+class _HuggingFaceOptions(_NoOptions):
+    batch_size: int = 8
+
+
+class _GroupViTOptions(_HuggingFaceOptions):
+    assignment: Literal["soft", "hard"] = "soft"
+
+
 def open_segmenter(
     name: str,
     source: Path,
@@ -65,11 +73,12 @@ def open_segmenter(
     Args:
         name: one of `SEGMENTERS`, or "package.module:Name" of a factory of one's own, which is
             called as `Name(source, words, templates=..., device=..., **options)`.
-        source: a run; for predictions a folder of label maps, for one's own whatever it reads.
+        source: a run; for predictions a folder of label maps, for groupvit and clipseg what
+            transformers' `save_pretrained` wrote, for one's own whatever it reads.
         classes: of the labelled set.
         words: what may be named; the prompts of the foreground classes by default.
         options: values, also as text, by the names of `InferenceConfig` (and for kmeans `clusters`,
-            `seed`, `restarts`).
+            `seed`, `restarts`); groupvit takes `assignment` and `batch_size`, clipseg the latter.
         device: auto, cpu or cuda; where a model computes.
         warn: called with what is worth a warning.
 
@@ -88,7 +97,7 @@ def open_segmenter(
         words=tuple(words or (p for i, p in enumerate(classes.prompts) if i != classes.background)),
         templates=tuple(templates),
         options=options or {},
-        device=choose_device(device),
+        device=choose_device(device, key="--device"),
         warn=warn,
     )
     return _own(name, request) if own else _BUILDERS[name](request)
@@ -102,7 +111,9 @@ def build_segmenter(
     templates: Sequence[str] = (PHOTO_TEMPLATE,),
     options: Mapping[str, Any] | None = None,
 ) -> Segmenter:
-    """The segmenter `name` (vilseg, kmeans or patch) of an opened run."""
+    """The segmenter `name` (vilseg, kmeans or patch) of an opened run; ValueError for others."""
+    if name not in ("vilseg", "kmeans", "patch"):
+        raise ValueError(f"name: expected vilseg, kmeans or patch, came {name!r}; choose of them")
     given = options or {}
     if name == "kmeans":
         parsed = _parsed(_KMeansOptions, given)
@@ -115,9 +126,32 @@ def build_segmenter(
             inference=InferenceConfig(**parsed.model_dump(exclude=own)),
             **parsed.model_dump(include=own),
         )
-    kind = {"vilseg": ViLSegSegmenter, "patch": PatchSegmenter}[name]
-    inference = _parsed(InferenceConfig, given)
+    kind = ViLSegSegmenter if name == "vilseg" else PatchSegmenter
+    inference = inference_of(given)
     return kind(run.model, run.tokenizer, words, templates=templates, inference=inference)
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, str]:
+    """Values by name of "KEY=VALUE" texts; the last of a name counts.
+
+    Raises:
+        ValueError: a text has another form.
+    """
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip().isidentifier():
+            raise ValueError(
+                f"--segmenter-option: expected KEY=VALUE, came {pair!r}; write for instance "
+                "window=224"
+            )
+        options[key.strip()] = value.strip()
+    return options
+
+
+def inference_of(options: Mapping[str, Any]) -> InferenceConfig:
+    """The configuration that `options` name; ValueError says which key or value is at fault."""
+    return _parsed(InferenceConfig, options)
 
 
 def _of_run(name: str) -> Callable[[_Request], Segmenter]:
@@ -136,6 +170,29 @@ def _of_run(name: str) -> Callable[[_Request], Segmenter]:
 def _predictions(request: _Request) -> Segmenter:
     _parsed(_NoOptions, request.options)
     return PredictionFolder(request.source, classes=request.classes)
+
+
+def _hugging_face(name: str) -> Callable[[_Request], Segmenter]:
+    def build(request: _Request) -> Segmenter:
+        from vilseg_eval.segmenters.huggingface import CLIPSegSegmenter, GroupViTSegmenter
+
+        if name == "clipseg":
+            options: BaseModel = _parsed(_HuggingFaceOptions, request.options)
+        else:
+            options = _parsed(_GroupViTOptions, request.options)
+        kind = CLIPSegSegmenter if name == "clipseg" else GroupViTSegmenter
+        try:
+            return kind.from_folder(
+                request.source,
+                request.words,
+                templates=request.templates,
+                device=request.device,
+                **options.model_dump(),
+            )
+        except ImportError as error:
+            raise ValueError(f"--segmenter {name}: {error}") from error
+
+    return build
 
 
 def _own(name: str, request: _Request) -> Segmenter:
@@ -174,5 +231,7 @@ _BUILDERS: dict[str, Callable[[_Request], Segmenter]] = {
     "kmeans": _of_run("kmeans"),
     "patch": _of_run("patch"),
     "predictions": _predictions,
+    "groupvit": _hugging_face("groupvit"),
+    "clipseg": _hugging_face("clipseg"),
 }
 SEGMENTERS = tuple(_BUILDERS)

@@ -41,6 +41,7 @@ class Losses(nn.Module):
         self.clustering_head = model.clustering_head
         self.projection = model.projection
         self.objectives = objectives
+        # In a tuple: the encoders are not among its modules.
         self._model = (model,)
 
     def forward(
@@ -169,13 +170,13 @@ class TrainStep:
         """The numbers of a step and the signal to stop by, the same on every rank."""
         dtype = torch.promote_types(torch.float32, self.dtype)
         # One message, and one transfer from the device.
-        asked = [float(signal == number) for number in SIGNALS]
+        mine = [float(signal == number) for number in SIGNALS]
         values = torch.stack([value.to(dtype) for value in measured.values()])
         if self.ranks.size > 1:
-            values = self.ranks.mean(torch.cat([values, values.new_tensor(asked)]))
+            values = self.ranks.mean(torch.cat([values, values.new_tensor(mine)]))
         numbers: list[float] = values.tolist()
-        asked = numbers[len(measured) :] or asked
-        stops = [number for number, share in zip(SIGNALS, asked, strict=True) if share]
+        shares = numbers[len(measured) :] or mine
+        stops = [number for number, share in zip(SIGNALS, shares, strict=True) if share]
         return dict(zip(measured, numbers, strict=False)), stops[0] if stops else None
 
     def _autocast(self) -> torch.autocast:
@@ -189,13 +190,14 @@ class TrainStep:
         module.register_parameter("unused", nn.Parameter(torch.zeros(1, device=self.device)))
         # Statistics are joined by the losses. Newer torch has another name for it.
         known = inspect.signature(DistributedDataParallel).parameters
-        buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        options: dict[str, Any] = {name: False}
         # Which parameters a step uses depends on its losses.
         return DistributedDataParallel(
             module,
             process_group=self.ranks.group,
             find_unused_parameters=True,
-            **{buffers: False},
+            **options,
         )
 
     @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from vilseg_eval.report import class_rows, summary_rows
@@ -26,13 +27,27 @@ def retrieval_table(scores: Mapping[str, Any]) -> Table:
 def evaluation_tables(results: Results) -> list[Table]:
     """IoU of every class, then every protocol; a column for each segmenter, chance last."""
     first = next(iter(results.values()))
-    heading, rows = summary_rows(results)
-    # Turned round: seven scores side by side are wider than a terminal.
-    turned = [list(column) for column in zip(heading, *rows, strict=True)]
     return [
         _table("IoU, per cent (* unseen)", *class_rows(results)),
-        _table(f"{first['images']} images, per cent", turned[0], turned[1:]),
+        _protocols(results, title=f"{first['images']} images, per cent"),
     ]
+
+
+def _protocols(results: Results, *, title: str) -> Table:
+    heading, rows = summary_rows(results)
+    table = Table(title=escape(title), title_justify="left")
+    # The names of protocols stand between the rows: a column of them is wider than a terminal.
+    table.add_column("")
+    for cell in heading[2:]:
+        table.add_column(escape(cell), justify="right")
+    shown = ""
+    for protocol, measure, *numbers in rows:
+        if protocol != shown:
+            table.add_section()
+            table.add_row(f"[bold]{escape(protocol)}[/]")
+            shown = protocol
+        table.add_row(f"  {measure}", *numbers)
+    return table
 
 
 def demo_table(results: Results) -> Table:
@@ -49,9 +64,9 @@ def demo_table(results: Results) -> Table:
 
 
 def _table(title: str, heading: list[str], rows: list[list[str]]) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for number, cell in enumerate(heading):
-        table.add_column(cell, justify="left" if number == 0 else "right")
+        table.add_column(escape(cell), justify="left" if number == 0 else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table

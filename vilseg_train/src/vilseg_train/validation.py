@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from vilseg_core.models import ViLSeg
 from vilseg_data import BrokenSampleError, CaptionSource, Tokenizer
+from vilseg_data.resize import resize_squares
 from vilseg_eval import retrieval
 from vilseg_eval.features import inference
 
@@ -83,8 +83,4 @@ def score_retrieval(
 
 def to_model(images: Tensor, *, image_size: int, device: torch.device) -> Tensor:
     """uint8 images as the model takes them: float in [0, 1], `image_size` pixels a side."""
-    batch = images.to(device).float().div_(255)
-    if batch.shape[-1] == image_size:
-        return batch
-    size = (image_size, image_size)
-    return interpolate(batch, size=size, mode="bilinear", antialias=True).clamp_(0, 1)
+    return resize_squares(images.cpu().unbind(), size=image_size).to(device).float().div_(255)

@@ -13,7 +13,7 @@ from vilseg_eval.audit import Cell, audit, audit_summary
 from vilseg_eval.files import write_atomically
 from vilseg_eval.passes import Alone, Ranks
 from vilseg_eval.report import markdown_report, markdown_table
-from vilseg_eval.report.tables import percent
+from vilseg_eval.report.numbers import percent
 from vilseg_eval.segmenters.model import ModelSegmenter
 from vilseg_train.evaluation import Subject, eval_folder, opened
 from vilseg_train.evaluation_options import Words, chosen_names

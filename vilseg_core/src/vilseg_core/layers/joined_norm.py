@@ -31,7 +31,6 @@ class JoinedBatchNorm(nn.BatchNorm2d):
         if not self.training or world_size(self.group) == 1:
             normalised: Tensor = super().forward(input)
             return normalised
-        self._check_input_dim(input)
         with without_autocast(input):
             values = input.to(at_least_float32(input))
             count = values.new_full((1,), float(values[:, 0].numel()))

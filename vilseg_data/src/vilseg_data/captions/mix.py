@@ -12,16 +12,11 @@ def replace_person(captions: Sequence[str], *, by: str) -> tuple[str, ...]:
     return tuple(text.replace("<PERSON>", by) for text in captions)
 
 
-class NamedPersons:
-    """`source` with `replace_person` on every caption."""
+class _Changed:
+    """Another source under its own name, what is broken in it included."""
 
-    def __init__(self, source: CaptionSource, *, by: str) -> None:
-        if not by.strip():
-            raise ValueError(
-                "by: expected a word, came none, and a caption of <PERSON> alone would be empty; "
-                "pass 'person'"
-            )
-        self._source, self._by = source, by
+    def __init__(self, source: CaptionSource) -> None:
+        self._source = source
 
     @property
     def name(self) -> str:
@@ -30,6 +25,19 @@ class NamedPersons:
     @property
     def broken(self) -> list[Broken]:
         return self._source.broken
+
+
+class NamedPersons(_Changed):
+    """`source` with `replace_person` on every caption."""
+
+    def __init__(self, source: CaptionSource, *, by: str) -> None:
+        if not by.strip():
+            raise ValueError(
+                "by: expected a word, came none, and a caption of <PERSON> alone would be empty; "
+                "pass 'person'"
+            )
+        super().__init__(source)
+        self._by = by
 
     def __len__(self) -> int:
         return len(self._source)
@@ -43,7 +51,7 @@ class NamedPersons:
         return CaptionSample(sample.key, sample.image, captions)
 
 
-class EveryCaption:
+class EveryCaption(_Changed):
     """`source` with one position for each caption, so that an epoch shows all of them.
 
     The captions of an image stay together in position and are told apart by `#0`, `#1`, ... behind
@@ -51,16 +59,8 @@ class EveryCaption:
     """
 
     def __init__(self, source: CaptionSource) -> None:
-        self._source = source
+        super().__init__(source)
         self._ends = list(accumulate(len(source.captions(index)) for index in range(len(source))))
-
-    @property
-    def name(self) -> str:
-        return self._source.name
-
-    @property
-    def broken(self) -> list[Broken]:
-        return self._source.broken
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

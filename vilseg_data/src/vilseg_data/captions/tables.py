@@ -9,12 +9,13 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from vilseg_data.captions.archive import clean
 from vilseg_data.captions.sample import Broken, CaptionSample
 from vilseg_data.decode import decode_image
 
-_KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
+KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 
 Row = tuple[int, dict[str, object] | str]  # line number, and the row or why it cannot be read
 
@@ -116,6 +117,63 @@ def read_rows(table: Path, *, wanted: Sequence[str]) -> Iterator[Row]:
     return _READERS.get(table.suffix.lower(), _delimited)(table, wanted=wanted)
 
 
+class Listing(NamedTuple):
+    """A table as it reads, before any image is looked for.
+
+    spoken: every image named, in order, with the captions of its rows, none if all are empty.
+    faults: rows that cannot be used, each with what is at fault with it.
+    """
+
+    name: str
+    folder: Path
+    rows: int
+    spoken: dict[str, list[str]]
+    faults: list[tuple[Literal["row", "missing-caption"], Broken]]
+
+    def find(self, image: str) -> Path | None:
+        """The file of an image, if there is one."""
+        path = self.folder / image
+        # os.path.isfile answers False for names that no file can have; Path.is_file raises.
+        return path if os.path.isfile(path) else None
+
+
+def list_table(
+    table: str | Path, *, images: str | Path | None, image_column: str, caption_column: str
+) -> Listing:
+    """Read a table for `TableCaptions`, whose arguments these are.
+
+    Raises:
+        ValueError: no such table or folder, another kind of file, or a column is missing.
+    """
+    path = Path(table)
+    if path.suffix.lower() not in KINDS:
+        raise ValueError(
+            f"table: expected a file that ends in one of {KINDS}, came {path.name}; convert it"
+        )
+    if not path.is_file():
+        raise ValueError(f"table: expected a file, came {path}, which is none; check the path")
+    folder = path.parent if images is None else Path(images)
+    if not folder.is_dir():
+        raise ValueError(f"images: expected a folder, came {folder}, which is none; check the path")
+    rows = 0
+    listing = Listing(path.stem, folder, rows, {}, [])
+    for number, row in read_rows(path, wanted=(image_column, caption_column)):
+        rows += 1
+        where = f"{path.name} line {number}"
+        if isinstance(row, str):
+            listing.faults.append(("row", Broken(where, row)))
+            continue
+        image, captions = row.get(image_column), clean(row.get(caption_column))
+        if not isinstance(image, str) or not image.strip():
+            listing.faults.append(("row", Broken(where, f"no {image_column}")))
+            continue
+        if not captions:
+            fault = Broken(image.strip(), f"no {caption_column} in line {number}")
+            listing.faults.append(("missing-caption", fault))
+        listing.spoken.setdefault(image.strip(), []).extend(captions)
+    return listing._replace(rows=rows)
+
+
 class TableCaptions:
     """The images named in a table, each with the captions of all its rows.
 
@@ -134,47 +192,26 @@ class TableCaptions:
         caption_column: str = "caption",
         image_size: int | None = None,
     ) -> None:
-        path = Path(table)
-        if path.suffix.lower() not in _KINDS:
-            raise ValueError(
-                f"table: expected a file that ends in one of {_KINDS}, came {path.name}; convert it"
-            )
-        if not path.is_file():
-            raise ValueError(f"table: expected a file, came {path}, which is none; check the path")
-        folder = path.parent if images is None else Path(images)
-        if not folder.is_dir():
-            raise ValueError(
-                f"images: expected a folder, came {folder}, which is none; check the path"
-            )
-        self.name = path.stem
+        listing = list_table(
+            table, images=images, image_column=image_column, caption_column=caption_column
+        )
+        self.name = listing.name
         self.image_size = image_size
-        self.broken: list[Broken] = []
-        spoken: dict[str, list[str]] = {}
-        rows = 0
-        for number, row in read_rows(path, wanted=(image_column, caption_column)):
-            rows += 1
-            if isinstance(row, str):
-                self.broken.append(Broken(f"{path.name} line {number}", row))
-                continue
-            image, captions = row.get(image_column), clean(row.get(caption_column))
-            if not isinstance(image, str) or not image.strip():
-                self.broken.append(Broken(f"{path.name} line {number}", f"no {image_column}"))
-            elif not captions:
-                self.broken.append(Broken(image.strip(), f"no {caption_column} in line {number}"))
-            else:
-                spoken.setdefault(image.strip(), []).extend(captions)
+        self.broken = [fault for _, fault in listing.faults]
         self._entries: list[tuple[str, Path, tuple[str, ...]]] = []
-        for key, texts in spoken.items():
-            # os.path.isfile answers False for names that no file can have; Path.is_file raises.
-            if os.path.isfile(folder / key):
-                self._entries.append((key, folder / key, tuple(texts)))
+        for key, texts in listing.spoken.items():
+            if not texts:
+                continue
+            if (path := listing.find(key)) is not None:
+                self._entries.append((key, path, tuple(texts)))
             else:
-                self.broken.append(Broken(key, f"no such file in {folder} ({len(texts)} captions)"))
+                reason = f"no such file in {listing.folder} ({len(texts)} captions)"
+                self.broken.append(Broken(key, reason))
         if not self._entries:
             first = f", first {self.broken[0].key}: {self.broken[0].reason}" if self.broken else ""
             raise ValueError(
-                f"{path}: expected at least one image of {folder} with a caption, came {rows} rows "
-                f"and none usable{first}; check the columns and the folder"
+                f"{table}: expected at least one image of {listing.folder} with a caption, came "
+                f"{listing.rows} rows and none usable{first}; check the columns and the folder"
             )
 
     def __len__(self) -> int:

@@ -155,10 +155,10 @@ def _fault(item: Broken | ShardDamage) -> Finding:
 def _existing(paths: Sequence[str | Path]) -> list[Path]:
     found = [Path(path) for path in paths]
     if not found:
-        raise ValueError("zips must be at least one path, got none; give one")
+        raise ValueError("zips: expected at least one path, came none; give one")
     for path in found:
         if not path.is_file():
-            raise ValueError(f"zips must be files, got {path}, which is none; check the path")
+            raise ValueError(f"zips: expected files, came {path}, which is none; check the path")
     return found
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from vilseg_data.decode import resize_square
+from vilseg_data.resize import resize_square
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -84,7 +84,7 @@ def near_pairs(
         ValueError: `most` is not in 0..16; beyond, the bands are too short to tell anything.
     """
     if not 0 <= most <= 16:
-        raise ValueError(f"most must be in 0..16 bits, got {most}; 6 finds copies")
+        raise ValueError(f"most: expected 0 to 16 bits, came {most}; 6 finds copies")
     if common is None:
         common = 1 + sum(len(b) > size for size in _SIZES)
     edges = [BITS * k // (most + common) for k in range(most + common + 1)]

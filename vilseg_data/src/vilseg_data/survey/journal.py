@@ -32,7 +32,8 @@ class Journal:
             self._write(head)
         elif line != head:
             raise ValueError(
-                f"journal must be of {head}, got {str(line)[:200]}; name another file or remove it"
+                f"journal: expected that of {head}, came {str(line)[:200]}; name another file or "
+                "remove it"
             )
 
     def __enter__(self) -> Self:
@@ -53,7 +54,7 @@ class Journal:
             return None
         if line.get("key") != key:
             raise ValueError(
-                f"journal must have {key} next, got {line.get('key')}; the source has changed: "
+                f"journal: expected {key} next, came {line.get('key')}; the source has changed: "
                 "remove the journal and check from the start"
             )
         if "kind" in line:
@@ -76,7 +77,7 @@ class Journal:
             found = json.loads(line) if line.endswith(b"\n") else None
         except ValueError:
             raise ValueError(
-                "journal must hold JSON lines, got others; name another file"
+                "journal: expected JSON lines, came others; name another file"
             ) from None
         if isinstance(found, dict):
             return found

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vilseg_data.files import UNFINISHED
 from vilseg_data.survey.records import Finding, Records
 from vilseg_data.survey.shard import open_shard, write_json
 
@@ -62,7 +63,7 @@ def pack(
     """
     for name, value in (("shard_size", shard_size), ("size", 1 if size is None else size)):
         if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}; raise it")
+            raise ValueError(f"{name}: expected at least 1, came {value}; raise it")
     folder = Path(out)
     settings = {"source": records.name, "shard_size": shard_size, "size": size}
     _begin(folder, settings, resume=resume)
@@ -83,7 +84,9 @@ def pack(
             if progress is not None and done % 32 == 0:
                 progress(done, max(done, records.total()))
         if not done:
-            raise ValueError(f"records must hold a sample, got none in {records.name}; check it")
+            raise ValueError(
+                f"records: expected at least one sample, came none in {records.name}; check it"
+            )
         current.finish()
     finally:
         current.discard()
@@ -99,17 +102,20 @@ def _begin(folder: Path, settings: Mapping[str, object], *, resume: bool) -> Non
         for key, value in settings.items():
             if begun.get(key) != value:
                 raise ValueError(
-                    f"{key} must be {begun.get(key)!r}, with which {folder} was begun, got "
+                    f"{key}: expected {begun.get(key)!r}, with which {folder} was begun, came "
                     f"{value!r}; take that, or another folder"
                 )
-        for part in folder.glob(".*.part"):
+        for part in folder.glob(UNFINISHED):
             part.unlink()
         return
     if resume:
-        raise ValueError(f"resume needs {manifest}, which is not there; pack without resume")
+        raise ValueError(
+            f"resume: expected a folder with {manifest.name}, came {folder} without; "
+            "leave resume out"
+        )
     if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(
-            f"out must be an empty or new folder, got {folder}, which holds files; "
+            f"out: expected an empty or new folder, came {folder}, which holds files; "
             "choose another, or resume what was begun there"
         )
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,8 +126,8 @@ def _end(folder: Path, settings: Mapping[str, object], *, shards: int) -> PackRe
     for extra in folder.glob("*.tar"):
         if extra.stem.isdigit() and int(extra.stem) >= shards:
             raise ValueError(
-                f"{folder} must hold {shards} shards, got {extra.name} as well; the source has "
-                "shrunk: pack it into another folder"
+                f"out: expected {shards} shards in {folder}, came {extra.name} as well; the source "
+                "has shrunk: pack it into another folder"
             )
     samples, broken = 0, []
     for number in range(shards):

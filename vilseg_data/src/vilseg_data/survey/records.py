@@ -6,7 +6,6 @@ copies samples without changing a byte, needs the files.
 
 import io
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from vilseg_data.captions.archive import MAX_BYTES, clean
 from vilseg_data.captions.sample import BrokenSampleError, CaptionSource
-from vilseg_data.captions.tables import read_rows
+from vilseg_data.captions.tables import list_table
 from vilseg_data.decode import IMAGE_SUFFIXES
 
 Kind = Literal[
@@ -91,40 +90,21 @@ class TableRecords:
         Raises:
             ValueError: no such table or folder, or a column is missing.
         """
-        path = Path(table)
-        if not path.is_file():
-            raise ValueError(f"table must be a file, got {path}, which is none; check the path")
-        self._folder = path.parent if images is None else Path(images)
-        if not self._folder.is_dir():
-            raise ValueError(
-                f"images must be a folder, got {self._folder}, which is none; check the path"
-            )
-        self.name = path.stem
-        self._faults: list[Finding] = []
-        self._spoken: dict[str, list[str]] = {}
-        for number, row in read_rows(path, wanted=(image_column, caption_column)):
-            where = f"{path.name} line {number}"
-            if isinstance(row, str):
-                self._faults.append(Finding("row", where, row))
-                continue
-            image, captions = row.get(image_column), clean(row.get(caption_column))
-            if not isinstance(image, str) or not image.strip():
-                self._faults.append(Finding("row", where, f"no {image_column}"))
-                continue
-            if not captions:
-                self._faults.append(Finding("missing-caption", image.strip(), f"none in {where}"))
-            self._spoken.setdefault(image.strip(), []).extend(captions)
+        self._listing = list_table(
+            table, images=images, image_column=image_column, caption_column=caption_column
+        )
+        self.name = self._listing.name
 
     def total(self) -> int:
-        return len(self._spoken)
+        return len(self._listing.spoken)
 
     def __iter__(self) -> Iterator[Record | Finding]:
-        yield from self._faults
-        for key, captions in self._spoken.items():
-            path = self._folder / key
-            # os.path.isfile answers False for names that no file can have; Path.is_file raises.
-            if not os.path.isfile(path):
-                yield Finding("missing-image", key, f"no such file in {self._folder}")
+        for kind, fault in self._listing.faults:
+            yield Finding(kind, *fault)
+        for key, captions in self._listing.spoken.items():
+            path = self._listing.find(key)
+            if path is None:
+                yield Finding("missing-image", key, f"no such file in {self._listing.folder}")
             elif captions:
                 yield Record(key, tuple(captions), file_reader(path, key=key))
 
@@ -187,11 +167,11 @@ class SourceRecords:
 def image_files(root: Path) -> list[Path]:
     """Every image file below `root`, sorted by path; ValueError if there is none."""
     if not root.is_dir():
-        raise ValueError(f"root must be a folder, got {root}, which is none; check the path")
+        raise ValueError(f"root: expected a folder, came {root}, which is none; check the path")
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not files:
         raise ValueError(
-            f"root must hold images ({', '.join(IMAGE_SUFFIXES)}), got none below {root}; "
+            f"root: expected images ({', '.join(IMAGE_SUFFIXES)}), came none below {root}; "
             "give the folder of the images"
         )
     return files

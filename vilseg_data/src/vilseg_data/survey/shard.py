@@ -3,10 +3,7 @@
 import hashlib
 import io
 import json
-import os
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +12,7 @@ from PIL import Image
 
 from vilseg_data.captions.sample import BrokenSampleError
 from vilseg_data.decode import decode_image
+from vilseg_data.files import Part, naming, write_atomically
 from vilseg_data.survey.look import Header, look, read_header
 from vilseg_data.survey.records import Finding, Record
 
@@ -59,8 +57,8 @@ class _Written:
     def finish(self) -> None:
         if self._names.hexdigest() != self._expected:
             raise ValueError(
-                f"{self._name} must hold the samples that the source has there, got others; the "
-                "source has changed: pack it into another folder"
+                f"out: expected the samples that the source has there in {self._name}, came "
+                "others; the source has changed: pack it into another folder"
             )
 
     def discard(self) -> None:
@@ -72,12 +70,11 @@ class _Writing:
 
     def __init__(self, folder: Path, number: int, *, digits: int, size: int | None) -> None:
         self._folder, self._number, self._digits, self._size = folder, number, digits, size
-        self._part = folder / f".{number:05d}.tar.part"
+        self._part = Part(folder / f"{number:05d}.tar")
         self._broken: list[Finding] = []
         self._names = hashlib.sha256()
         self._met = self._samples = 0
-        self._file = self._part.open("wb")
-        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.GNU_FORMAT)
+        self._tar = tarfile.TarFile(fileobj=self._part.file, mode="w", format=tarfile.GNU_FORMAT)
 
     def leave_out(self, finding: Finding) -> None:
         self._broken.append(finding)
@@ -90,7 +87,7 @@ class _Writing:
         if isinstance(members, Finding):
             self._broken.append(members)
             return
-        with _naming(self._part):
+        with naming(self._part.path):
             for suffix, data in members.items():
                 # TarInfo's own defaults: mode 0644, no owner, time 0. So bytes depend on data.
                 info = tarfile.TarInfo(f"{key}.{suffix}")
@@ -99,11 +96,9 @@ class _Writing:
         self._samples += 1
 
     def finish(self) -> None:
-        with _naming(self._part):
+        with naming(self._part.path):
             self._tar.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
+        self._part.complete()
         stats = {
             "samples": self._samples,
             "broken": [asdict(finding) for finding in self._broken],
@@ -111,11 +106,10 @@ class _Writing:
         }
         # Before the tar: whoever finds the tar finds its stats.
         write_json(self._folder / f"{self._number:05d}_stats.json", stats)
-        os.replace(self._part, self._folder / f"{self._number:05d}.tar")
+        self._part.move()
 
     def discard(self) -> None:
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        self._part.discard()
 
 
 def _note_name(names: "hashlib._Hash", record: Record) -> None:
@@ -167,19 +161,4 @@ def _scaled(data: bytes, *, key: str, size: int) -> tuple[bytes, Header]:
 
 def write_json(path: Path, content: object) -> None:
     """Write `path` whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    with _naming(part), part.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    # Writing to an open file raises without a name: a full disk must say which.
-    try:
-        yield
-    except OSError as error:
-        error.filename = str(path)
-        raise
+    write_atomically({path: (json.dumps(content, indent=1) + "\n").encode()})

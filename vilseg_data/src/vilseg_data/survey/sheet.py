@@ -24,9 +24,9 @@ def contact_sheet(pictures: Sequence[Picture], *, columns: int = 6) -> bytes:
         ValueError: there is no picture, or `columns` is below 1.
     """
     if not pictures:
-        raise ValueError("pictures must be at least one, got none; draw some from the source")
+        raise ValueError("pictures: expected at least one, came none; draw some from the source")
     if columns < 1:
-        raise ValueError(f"columns must be at least 1, got {columns}; 6 fits a screen")
+        raise ValueError(f"columns: expected at least 1, came {columns}; 6 fits a screen")
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     step = _SIDE + _GAP

@@ -60,7 +60,8 @@ def records_of_path(path: str | Path) -> Records:
             return TarRecords(found)
         return FolderRecords(found)
     raise ValueError(
-        f"source must be a .zip, a .tar, a pattern of tars or a folder, got {path}; check the path"
+        f"source: expected a .zip, a .tar, a pattern of tars or a folder, came {path}; "
+        "check the path"
     )
 
 
@@ -82,10 +83,10 @@ def _read_captions(path: Path) -> dict[str, object]:
     try:
         table = json.loads(path.read_text(encoding="utf-8-sig", errors="replace"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be JSON, got {error}; write it again") from error
+        raise ValueError(f"{path}: expected JSON, came {error}; write it again") from error
     if not isinstance(table, dict):
         raise ValueError(
-            f"{path} must be a JSON object {{image name: [captions]}}, got "
+            f"{path}: expected a JSON object {{image name: [captions]}}, came "
             f"{type(table).__name__}; write it in this form"
         )
     return table

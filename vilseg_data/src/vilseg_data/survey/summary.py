@@ -20,6 +20,7 @@ Progress = Callable[[int, int], None]
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 # Above so many different words those met once are forgotten: about 100 MB.
 _MOST_WORDS = 1_000_000
+_MOST_BROKEN = 1000
 
 
 class Spread(NamedTuple):
@@ -47,7 +48,8 @@ class Summary:
 
     captions_per_image, formats, modes: how many images of each. cut: captions with more tokens
     than the tokenizer's context holds. words: how many different words, and the most frequent
-    ones with their counts. unusable: samples without image or caption, by kind of fault.
+    ones with their counts. unusable: samples without image or caption, by kind of fault; broken:
+    the first 1,000 of them.
     """
 
     source: str
@@ -67,10 +69,12 @@ class Summary:
     different_words: int
     words: dict[str, int]
     unusable: dict[str, int]
+    broken: list[Finding]
 
     def to_json(self) -> dict[str, object]:
         """The summary as plain data; spreads by the names of their parts."""
         plain = asdict(self)
+        plain["broken"] = [{"key": f.key, "reason": f.reason} for f in self.broken]
         for key, value in plain.items():
             if isinstance(value, Spread):
                 plain[key] = value._asdict()
@@ -116,7 +120,7 @@ def inspect_source(
     if not count.samples:
         faults = ", ".join(f"{n} {kind}" for kind, n in count.unusable.items()) or "nothing at all"
         raise ValueError(
-            f"records must hold a sample with image and caption, got {faults} in {records.name}; "
+            f"records: expected a sample with image and caption, came {faults} in {records.name}; "
             "check the source"
         )
     if progress is not None:
@@ -128,16 +132,16 @@ def inspect_source(
 def _read(records: Records, count: "_Count") -> Iterator[tuple[Record, bytes, Header]]:
     for item in records:
         if isinstance(item, Finding):
-            count.unusable[item.kind] += 1
+            count.leave_out(item)
             continue
         try:
             data = item.read()
-        except BrokenSampleError:
-            count.unusable["bad-image"] += 1
+        except BrokenSampleError as error:
+            count.leave_out(Finding("bad-image", error.key, error.reason))
             continue
         header = read_header(data, key=item.key)
         if isinstance(header, Finding):
-            count.unusable[header.kind] += 1
+            count.leave_out(header)
         else:
             yield item, data, header
 
@@ -146,6 +150,7 @@ class _Count:
     def __init__(self, tokenizer: Tokenizer | None) -> None:
         self.samples = self.bytes = self.cut = 0
         self.unusable: Counter[str] = Counter()
+        self._broken: list[Finding] = []
         self._tokenizer = tokenizer
         self._formats: Counter[str] = Counter()
         self._modes: Counter[str] = Counter()
@@ -153,6 +158,11 @@ class _Count:
         self._vocabulary: Counter[str] = Counter()
         self._widths, self._heights = array("I"), array("I")
         self._words, self._tokens = array("I"), array("I")
+
+    def leave_out(self, finding: Finding) -> None:
+        self.unusable[finding.kind] += 1
+        if len(self._broken) < _MOST_BROKEN:
+            self._broken.append(finding)
 
     def add(self, record: Record, header: Header, *, size: int) -> None:
         self.samples += 1
@@ -194,6 +204,7 @@ class _Count:
             different_words=len(self._vocabulary),
             words=dict(self._vocabulary.most_common(most_words)),
             unusable=dict(self.unusable.most_common()),
+            broken=self._broken,
         )
 
 

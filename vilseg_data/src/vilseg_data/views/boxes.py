@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vilseg_data.views.draw import spread
 from vilseg_data.views.filters import separable
+from vilseg_data.views.taps import find_taps, resample
 
 
 def draw_boxes(
@@ -57,9 +58,10 @@ def crop(images: Tensor, boxes: Tensor, *, flips: Tensor, size: int) -> Tensor:
     """Cut `boxes` (v, n, 4) out of `images` (n, c, h, w), resized to (v, n, c, size, size).
 
     Anti-aliased: a triangle filter of half-width one source pixel or one view pixel, whichever
-    is larger, over the whole source (Pillow's `resize(BILINEAR, box=...)`). The filter is
-    separable, so a view is two small matrix products. Away from the edges, what a view shows is
-    where its box says, exactly when enlarging and within 0.086 source pixels when shrinking (the
+    is larger, over the whole source (Pillow's `resize(BILINEAR, box=...)`). On the CPU the few
+    pixels that weigh are summed (`taps`); on a GPU, and where gradients are wanted, a view is two
+    matrix products. The two agree to rounding. Away from the edges, what a view shows is where
+    its box says, exactly when enlarging and within 0.086 source pixels when shrinking (the
     filter then spans a broken number of pixels). The whole image at its own size comes back
     bit for bit; on CUDA this holds unless TF32 is switched on for matrix products.
     """
@@ -68,9 +70,17 @@ def crop(images: Tensor, boxes: Tensor, *, flips: Tensor, size: int) -> Tensor:
     boxes, flips = boxes.to(dtype).transpose(0, 1), flips.transpose(0, 1)
     columns, rows = (_centres(boxes[..., i], boxes[..., i + 2], size=size) for i in (0, 1))
     columns = torch.where(flips[..., None], columns.flip(-1), columns)
-    across = _weights(columns, step=(boxes[..., 2] - boxes[..., 0]) / size, length=w)
-    along = _weights(rows, step=(boxes[..., 3] - boxes[..., 1]) / size, length=h)
-    return separable(images, across=across, along=along)
+    wide, high = ((boxes[..., i + 2] - boxes[..., i]) / size for i in (0, 1))
+    axes = (columns, wide.clamp(min=1), w), (rows, high.clamp(min=1), h)
+    if images.device.type == "cpu" and columns.numel() and not _differentiable(images):
+        across, along = (find_taps(at, reach=reach, length=length) for at, reach, length in axes)
+        return resample(images, across=across, along=along).to(images.dtype)
+    columns, rows = (_weights(at, reach=reach, length=length) for at, reach, length in axes)
+    return separable(images, across=columns, along=rows)
+
+
+def _differentiable(images: Tensor) -> bool:
+    return images.requires_grad and torch.is_grad_enabled()
 
 
 def _centres(start: Tensor, end: Tensor, *, size: int) -> Tensor:
@@ -79,9 +89,9 @@ def _centres(start: Tensor, end: Tensor, *, size: int) -> Tensor:
     return start[..., None] + ((end - start) / size)[..., None] * pixels
 
 
-def _weights(centres: Tensor, *, step: Tensor, length: int) -> Tensor:
-    """Weights (..., size, length) of source pixels in view pixels that are `step` apart."""
+def _weights(centres: Tensor, *, reach: Tensor, length: int) -> Tensor:
+    """Weights (..., size, length) of source pixels in view pixels, of triangles of that reach."""
     pixels = torch.arange(length, dtype=centres.dtype, device=centres.device) + 0.5
-    away = (pixels - centres[..., None]).abs() / step.clamp(min=1)[..., None, None]
+    away = (pixels - centres[..., None]).abs() / reach[..., None, None]
     weights = (1 - away).clamp(min=0)
     return weights / weights.sum(-1, keepdim=True)

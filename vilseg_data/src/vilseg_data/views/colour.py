@@ -14,7 +14,7 @@ LUMA = (0.299, 0.587, 0.114)
 def scale_and_shift(images: Tensor, *, gain: Tensor, bias: Tensor) -> Tensor:
     """`images * gain + bias`, one number an image and channel, (n, c); not clamped."""
     work = _working(images)
-    return (work * _pixelwise(gain, work) + _pixelwise(bias, work)).to(images.dtype)
+    return (work * _pixelwise(gain, work)).add_(_pixelwise(bias, work)).to(images.dtype)
 
 
 def undo_scale_and_shift(images: Tensor, *, gain: Tensor, bias: Tensor) -> Tensor:

@@ -153,10 +153,8 @@ class InvertibleAugmentation:
                 'antialias: expected mode="bilinear", came mode="nearest"; labels cannot blur: '
                 "leave antialias out"
             )
-        if colour:
-            images = scale_and_shift(images, gain=params.gain, bias=params.bias)
         params = params.to(images.device)
-        moved = symmetry.act(images, flip=params.flip, turns=params.turns)
+        moved = _recolour_and_act(images, params) if colour else _act(images, params)
         if params.affine is None:
             return moved
         if antialias:
@@ -203,9 +201,10 @@ class InvertibleAugmentation:
         if image_size is not None:
             _check_stride(features, image_size)
         params = params.to(features.device)
-        ones = torch.ones_like(features[:, :1], dtype=torch.float32)
         if params.affine is None:
-            return symmetry.undo(features, flip=params.flip, turns=params.turns), ones.bool()
+            valid = torch.ones_like(features[:, :1], dtype=torch.bool)
+            return symmetry.undo(features, flip=params.flip, turns=params.turns), valid
+        ones = torch.ones_like(features[:, :1], dtype=torch.float32)
         back = geometry.invert(params.affine)
         restored = geometry.sample(features, back, mode=mode, fill=fill)
         seen = geometry.sample(ones, params.affine, fill=0.0)
@@ -215,6 +214,19 @@ class InvertibleAugmentation:
             for values in (restored, valid)
         )
         return restored, valid
+
+
+def _act(images: Tensor, params: AugmentationParams) -> Tensor:
+    return symmetry.act(images, flip=params.flip, turns=params.turns)
+
+
+def _recolour_and_act(images: Tensor, params: AugmentationParams) -> Tensor:
+    if images.device.type != "cpu" or not len(images):
+        return _act(scale_and_shift(images, gain=params.gain, bias=params.bias), params)
+    # Image by image, which stays in the cache between the two.
+    each = zip(images.split(1), params.gain.split(1), params.bias.split(1), strict=True)
+    recoloured = (scale_and_shift(image, gain=gain, bias=bias) for image, gain, bias in each)
+    return symmetry.act_each(recoloured, flip=params.flip, turns=params.turns)
 
 
 def _check_stride(features: Tensor, image_size: Sequence[int]) -> None:

@@ -44,10 +44,9 @@ def crop_pictures(
     of `crop` by up to 1.5 / 255.
     """
     views = np.empty((*boxes.shape[:2], size, size, 3), dtype=np.uint8)
-    for v, row in enumerate(boxes.tolist()):
-        for n, (picture, box) in enumerate(zip(pictures, row, strict=True)):
-            views[v, n] = np.asarray(
-                picture.resize((size, size), Image.Resampling.BILINEAR, box=tuple(box))
-            )
-    cut = torch.from_numpy(views).permute(0, 1, 4, 2, 3).float() / 255
-    return torch.where(flips[..., None, None, None], cut.flip(-1), cut).contiguous()
+    for v, row in enumerate(zip(boxes.tolist(), flips.tolist(), strict=True)):
+        for n, (picture, box, flip) in enumerate(zip(pictures, *row, strict=True)):
+            cut = picture.resize((size, size), Image.Resampling.BILINEAR, box=tuple(box))
+            views[v, n] = np.asarray(cut)[:, ::-1] if flip else np.asarray(cut)
+    planes = torch.from_numpy(views).permute(0, 1, 4, 2, 3)
+    return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(255)

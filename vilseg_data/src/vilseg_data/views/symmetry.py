@@ -4,6 +4,8 @@ Notation: n images (n, c, h, w); flip (n,) bool; turns (n,) int64 in 0..3, clock
 or None for no turn at all. Maps are those of `geometry`.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -16,21 +18,49 @@ def act(values: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:
     Raises:
         ValueError: an odd number of quarter turns, and images that are not square.
     """
+    if values.device.type == "cpu" and len(values):
+        return act_each(values.split(1), flip=flip, turns=turns)
+    h, w = values.shape[-2:]
     flipped = torch.where(_each(flip), values.flip(-1), values)
     if turns is None:
         return flipped
-    h, w = values.shape[-2:]
     turned = flipped
     # Clockwise: one turn is a transposition and a mirror left to right.
     if h == w:
         turned = torch.where(_each(turns % 2 == 1), turned.mT, turned)
     elif bool((turns % 2 == 1).any()):
-        raise ValueError(
-            f"turns: expected half turns of images of {h} x {w}, came a quarter turn, after which "
-            "they would have another size; use square images or quarter_turn=0"
-        )
+        raise _not_square(h, w)
     turned = torch.where(_each((turns == 1) | (turns == 2)), turned.flip(-1), turned)
     return torch.where(_each(turns >= 2), turned.flip(-2), turned)
+
+
+def act_each(values: Iterable[Tensor], *, flip: Tensor, turns: Tensor | None) -> Tensor:
+    """As `act`, on images (1, c, h, w) one by one: on a CPU selecting pixel by pixel is slower."""
+    quarters = [0] * len(flip) if turns is None else turns.tolist()
+    moves = zip(values, flip.tolist(), quarters, strict=True)
+    return torch.cat([_move(value, flip=flips, turns=turn) for value, flips, turn in moves])
+
+
+def _move(value: Tensor, *, flip: bool, turns: int) -> Tensor:
+    """One image mirrored and turned; a view of it if nothing moves."""
+    if turns % 2:
+        if value.shape[-2] != value.shape[-1]:
+            raise _not_square(*value.shape[-2:])
+        value = value.mT
+        # Transposed, a mirror left to right is one top to bottom.
+        mirrors = [-1] * (turns == 1) + [-2] * (turns == 3)
+        mirrors += [-2] * flip
+    else:
+        mirrors = [-1, -2] * (turns == 2) + [-1] * flip
+    odd = [dim for dim in (-2, -1) if mirrors.count(dim) % 2]
+    return value.flip(odd) if odd else value
+
+
+def _not_square(h: int, w: int) -> ValueError:
+    return ValueError(
+        f"turns: expected half turns of images of {h} x {w}, came a quarter turn, after which they "
+        "would have another size; use square images or quarter_turn=0"
+    )
 
 
 def undo(values: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:

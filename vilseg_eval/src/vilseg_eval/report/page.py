@@ -1,35 +1,36 @@
-"""One HTML file with everything inside: tables, bars, overlays. No script, nothing to fetch."""
+"""One HTML file with everything inside: tables, bars, plots, overlays. No script, no fetching."""
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
-from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from matplotlib.figure import Figure
 
 from vilseg_eval.files import write_atomically
-from vilseg_eval.report.bars import class_bars, png
+from vilseg_eval.report.bars import page_bars
+from vilseg_eval.report.clusters import ClusterUsage, usage_bars
+from vilseg_eval.report.confusions import ConfusionTable, heat_map
+from vilseg_eval.report.curves import (
+    abstention_sentence,
+    audit_rows,
+    audit_sentence,
+    risk_curves,
+    risk_plot,
+)
 from vilseg_eval.report.examples import Example
-from vilseg_eval.report.pictures import SPECK, Colours, by_area, colours, photograph, shares, tint
-from vilseg_eval.report.tables import CHANCE, UNDEFINED, Results, Row, class_rows, summary_rows
+from vilseg_eval.report.facts import facts_list
+from vilseg_eval.report.gallery import gallery
+from vilseg_eval.report.html import details, document, paragraph, plot, section
+from vilseg_eval.report.numbers import Results
+from vilseg_eval.report.score_table import reading, score_table, text_table
+from vilseg_eval.report.subject import check_comparable, subject
+from vilseg_eval.report.tables import class_rows
+from vilseg_eval.report.theme import png
 
-# Pictures are shown 320 px wide at most; small ones are enlarged, large ones reduced.
-_SMALL_SIDE = 160
-_LARGE_SIDE = 480
-
-_READING = """
-<p><b>Unseen mIoU</b> lets every class be predicted and averages over the unseen ones: the
-generalised setting. <b>All mIoU</b> averages over every class. <b>Restricted</b> lets only unseen
-classes be predicted and looks only at their pixels. <b>Recall</b> and <b>pixel accuracy</b> are
-shares of labelled pixels; <b>class accuracy</b> is the mean of the classes' recalls. <b>Chance</b>
-is a random labelling with the same class shares. All in per cent, over the whole set, background
-and unlabelled pixels left out; a dash is undefined or cannot be answered.</p>
-"""
+_PLOT_PX = 620
 
 
 def html_page(
@@ -39,44 +40,51 @@ def html_page(
     examples: Sequence[Example] = (),
     words: Sequence[str] | None = None,
     introduction: str = "",
+    confusions: Mapping[str, ConfusionTable] | None = None,
+    audit: Mapping[str, Any] | None = None,
 ) -> str:
-    """The report as one self-contained HTML text.
+    """The report as one self-contained HTML text; a part without anything to show is left out.
 
     Args:
-        results: what `results.json` holds, by the label of its row; all of one set and split.
+        results: what `results.json` holds, by the label of its column; all of one set and split.
         title: heading of the page.
         examples: pictures to show, see `collect_examples`.
         words: what the label maps of the examples index; the names in the first result if None.
         introduction: a paragraph of plain text under the heading.
+        confusions: who was taken for whom, by label.
+        audit: what `audit.json` of a words audit holds.
     """
-    heading, rows = summary_rows(results)
+    check_comparable(results)
     first = next(iter(results.values()))
     named = list(first["names"]) if words is None else list(words)
-    sections = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="soft">{escape(_subject(first))}</p>',
-        f"<p>{escape(introduction)}</p>" if introduction else "",
-        "<h2>Scores</h2>",
-        _table(heading, rows, mark_best=True),
-        _READING,
-        "<h2>Every class</h2>",
-        _bars(results),
-        "<details><summary>The numbers</summary>",
-        _table(*class_rows(results)),
-        "</details>",
-        _examples(examples, words=named) if examples else "",
-        "<h2>How this was made</h2>",
-        *(_facts(label, result) for label, result in results.items()),
-    ]
-    css = files("vilseg_eval.report").joinpath("page.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n</body>\n</html>\n"
+    parts = {
+        "scores": ("Scores", [score_table(results), paragraph(reading(results), style="soft")]),
+        "classes": ("Every class", _classes(results)),
+        "confusions": ("What is taken for what", _confusions(confusions or {})),
+        "images": ("Images", [gallery(examples, words=named)]),
+        "clusters": ("Clusters", _clusters(results)),
+        "abstention": ("Abstention", _abstention(results)),
+        "words": ("Other names, other templates", _audit(audit)),
+        "made": ("How this was made", _made(results)),
+    }
+    sections = {
+        name: (heading, text)
+        for name, (heading, content) in parts.items()
+        if (text := section(name, heading, *content))
+    }
+    links = "".join(
+        f'<li><a href="#{name}">{escape(heading)}</a></li>'
+        for name, (heading, _) in sections.items()
+    )
+    return document(
+        title,
+        [
+            f"<header>\n<h1>{escape(title)}</h1>",
+            paragraph(subject(first), style="soft"),
+            paragraph(introduction),
+            f'<nav aria-label="Parts of this page"><ul>{links}</ul></nav>\n</header>',
+            *(text for _, text in sections.values()),
+        ],
     )
 
 
@@ -87,99 +95,100 @@ def write_page(path: Path | str, page: str) -> Path:
     return target
 
 
-def _table(heading: Row, rows: Sequence[Row], *, mark_best: bool = False) -> str:
-    best = _best(rows) if mark_best else {}
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in heading)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(
-            f'<td class="best">{escape(cell)}</td>'
-            if best.get(column) == cell
-            else f"<td>{escape(cell)}</td>"
-            for column, cell in enumerate(row[1:], start=1)
+def _classes(results: Results) -> list[str]:
+    return [
+        paragraph("IoU with every class as a candidate, per cent; the longest bars first."),
+        page_bars(results),
+        details("The numbers", text_table(*class_rows(results))),
+    ]
+
+
+def _confusions(tables: Mapping[str, ConfusionTable]) -> list[str]:
+    parts = []
+    for label, table in tables.items():
+        named = table.largest()
+        listed = "".join(f"<li>{escape(str(confusion))}</li>" for confusion in named)
+        alt = f"Heat map of the confusions of {label}, {len(table.names)} classes"
+        parts += [
+            _heading(label, tables),
+            f'<ol class="columns">{listed}</ol>' if named else paragraph("Nothing is confused."),
+            _both(lambda dark, t=table: heat_map(t, dark=dark), alt=alt),  # type: ignore[misc]
+        ]
+    if parts:
+        parts.append(
+            paragraph(
+                "Shares of the pixels of the class named first, every class being a candidate. "
+                "In the map a row is a class of the ground truth and adds up to 100; seen classes "
+                "stand before unseen ones.",
+                style="soft",
+            )
         )
-        + "</tr>\n"
-        for row in rows
-    )
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{body}</tbody></table></div>"
-    )
+    return parts
 
 
-def _best(rows: Sequence[Row]) -> dict[int, str]:
-    """By column, the highest cell of at least two measured rows."""
-    measured = [row for row in rows if row[0] != CHANCE]
-    columns = range(1, len(rows[0])) if len(measured) > 1 else range(0)
-    cells = {c: [row[c] for row in measured if row[c] != UNDEFINED] for c in columns}
-    return {c: max(values, key=float) for c, values in cells.items() if values}
-
-
-def _bars(results: Results) -> str:
-    light, dark = (_uri(png(class_bars(results, dark=dark))) for dark in (False, True))
-    return (
-        '<picture class="bars">'
-        f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
-        f'<img src="{light}" alt="Bars of the IoU of every class; the numbers are below"></picture>'
-    )
-
-
-def _examples(examples: Sequence[Example], *, words: Sequence[str]) -> str:
-    palette = colours(len(words))
-    return "<h2>Examples</h2>\n" + "\n".join(
-        _example(example, words=words, palette=palette) for example in examples
-    )
-
-
-def _example(example: Example, *, words: Sequence[str], palette: Colours) -> str:
-    scale = max(1, _SMALL_SIDE // max(example.image.shape[1:]))
-    figures = [_figure(photograph(example.image, scale=scale), "photo", style="photo")]
-    areas = [0.0] * len(words)
-    for title, labels in example.maps.items():
-        figures.append(_figure(tint(example.image, labels, palette=palette, scale=scale), title))
-        areas = [max(pair) for pair in zip(areas, shares(labels, words=len(words)), strict=True)]
-    shown, specks = by_area(areas)
-    chips = "".join(
-        f'<li><i style="background:rgb({",".join(str(c) for c in palette[i])})"></i>'
-        f"{escape(words[i])}</li>"
-        for i in shown
-    )
-    if specks:
-        chips += f'<li class="soft">+ {len(specks)} more, under {SPECK:.1%} each</li>'
-    return (
-        f'<h3>{escape(example.key)}</h3>\n<div class="maps">{"".join(figures)}</div>\n'
-        f'<ul class="chips">{chips}</ul>'
-    )
-
-
-def _figure(picture: Image.Image, caption: str, *, style: str = "map") -> str:
-    if max(picture.size) > _LARGE_SIDE:
-        picture.thumbnail((_LARGE_SIDE, _LARGE_SIDE))
-    file = BytesIO()
-    picture.save(file, format="PNG", optimize=True)
-    return (
-        f'<figure><img class="{style}" src="{_uri(file.getvalue())}" alt="{escape(caption)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
-def _facts(label: str, result: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{name} {v}" for name, v in result.get("versions", {}).items())
-    facts = {
-        "segmenter": result["segmenter"],
-        "words": ", ".join(result["names"]),
-        "templates": " / ".join(result["templates"]) or "none",
-        "background": result["background"],
-        "versions": versions or "not recorded",
+def _clusters(results: Results) -> list[str]:
+    known = {
+        label: ClusterUsage.of(found)
+        for label, result in results.items()
+        if (found := result.get("clusters"))
     }
-    items = "".join(f"<dt>{k}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
-    return f"<h3>{escape(label)}</h3>\n<dl>{items}</dl>"
+    parts = []
+    for label, usage in known.items():
+        parts += [
+            _heading(label, known),
+            paragraph(str(usage)),
+            _both(
+                lambda dark, u=usage: usage_bars(u, dark=dark),  # type: ignore[misc]
+                alt=f"Bars of the share of each cluster of {label}",
+            ),
+        ]
+    return parts
 
 
-def _subject(result: Mapping[str, Any]) -> str:
-    parts = [str(result["data"]), *([str(result["split"])] if result.get("split") else [])]
-    return f"{' · '.join(parts)} · {result['images']:,} images · {len(result['names'])} words"
+def _abstention(results: Results) -> list[str]:
+    curves = risk_curves(results)
+    sentences = [
+        paragraph(f"{label}: {sentence}" if len(results) > 1 else sentence)
+        for label, result in results.items()
+        if (sentence := abstention_sentence(result))
+    ]
+    if not curves:
+        return sentences
+    return [
+        *sentences,
+        _both(lambda dark: risk_plot(curves, dark=dark), alt="Curves of risk over coverage"),
+        paragraph(
+            "Pixels are answered from the surest down; a curve that rises late keeps its errors "
+            "for what it is least sure of.",
+            style="soft",
+        ),
+    ]
 
 
-def _uri(content: bytes) -> str:
-    return "data:image/png;base64," + b64encode(content).decode("ascii")
+def _audit(audit: Mapping[str, Any] | None) -> list[str]:
+    if audit is None:
+        return []
+    return [
+        paragraph(
+            "The same weights and images under other class names and sentences, mIoU in per cent. "
+            "A gain smaller than this spread may come from words alone."
+        ),
+        *(
+            paragraph(audit_sentence(audit, name)) + text_table(*audit_rows(audit, name))
+            for name in audit["protocols"]
+        ),
+    ]
+
+
+def _made(results: Results) -> Iterable[str]:
+    return [_heading(label, results) + facts_list(result) for label, result in results.items()]
+
+
+def _heading(label: str, among: Mapping[str, object]) -> str:
+    return f"<h3>{escape(label)}</h3>" if len(among) > 1 else ""
+
+
+def _both(draw: Callable[[bool], Figure], *, alt: str) -> str:
+    figure = draw(False)
+    width = min(round(96 * figure.get_figwidth()), _PLOT_PX)
+    return plot(png(figure), png(draw(True)), alt=alt, width=width)

@@ -5,7 +5,6 @@ Legend: (h, w) one image, k words. Labels are word indices; a negative one is le
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-Colours = NDArray[np.uint8]
+from vilseg_eval.report.vision import Colours, spread_colours
 
 SPECK = 0.005
 """The share of an image below which a word is not named in a legend."""
@@ -26,14 +25,11 @@ _TEXT_PX = 15
 _PADDING = 8
 _SWATCH = 14
 _LONGEST = 40
-_GOLDEN = 0.618034
 
 
 def colours(count: int) -> Colours:
-    """(count, 3) uint8: hues a golden section apart in three shades; word i is always colour i."""
-    shades = ((0.85, 0.95), (0.6, 0.8), (0.95, 0.65))
-    rgb = [colorsys.hsv_to_rgb((0.02 + _GOLDEN * i) % 1.0, *shades[i % 3]) for i in range(count)]
-    return np.round(np.array(rgb).reshape(count, 3) * 255).astype(np.uint8)
+    """(count, 3) uint8, apart for colour-blind eyes too; word i is always colour i."""
+    return spread_colours(count)
 
 
 def shares(labels: Tensor, *, words: int) -> list[float]:

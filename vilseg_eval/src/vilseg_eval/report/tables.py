@@ -1,93 +1,72 @@
-"""Scores side by side as text: one row a segmenter, chance last.
-
-`results` is a mapping from the label of a row to what `results.json` holds.
-"""
+"""Scores side by side as text: Markdown for people, CSV for machines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+from collections.abc import Sequence
+from io import StringIO
 from typing import Any
 
-from vilseg_eval.protocols import PROTOCOLS
-
-Results = Mapping[str, Mapping[str, Any]]
-Row = list[str]
-
-CHANCE = "chance"
-UNDEFINED = "\N{EN DASH}"
-
-# Heading, protocol, path of the number inside its scores.
-_COLUMNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("unseen mIoU", "gzlss", ("miou",)),
-    ("unseen recall", "gzlss", ("accuracy", "unseen_recall")),
-    ("all mIoU", "all", ("miou",)),
-    ("pixel accuracy", "all", ("accuracy", "overall")),
-    ("class accuracy", "all", ("accuracy", "class_mean")),
-    ("restricted mIoU", "zlss", ("miou",)),
-    ("restricted recall", "zlss", ("accuracy", "unseen_recall")),
+from vilseg_eval.report.numbers import (
+    CHANCE,
+    MEASURES,
+    Number,
+    Results,
+    chance,
+    class_number,
+    class_numbers,
+    numbers_of,
+    protocol_names,
+    protocol_rows,
+    shown_protocols,
+    title,
+    unseen_names,
 )
+from vilseg_eval.report.subject import check_comparable
+
+Cells = list[str]
 
 
-def check_comparable(results: Results) -> None:
-    """ValueError unless there is a result and all are of the same images and classes."""
-    if not results:
-        raise ValueError("results: expected at least one, got none; evaluate first")
-    subjects = {label: _subject(result) for label, result in results.items()}
-    first, *others = subjects.items()
-    for label, subject in others:
-        if subject != first[1]:
-            raise ValueError(
-                f"results: {first[0]!r} and {label!r} are not of the same data "
-                f"({_describe(results[first[0]])} and {_describe(results[label])}); "
-                "compare evaluations of one set and split"
-            )
-
-
-def summary_rows(results: Results) -> tuple[Row, list[Row]]:
-    """Heading and rows of the table of all protocols, percentages as text."""
+def summary_rows(results: Results) -> tuple[Cells, list[Cells]]:
+    """Heading and rows of the table of all protocols: a row a number, chance last, per cent."""
     check_comparable(results)
-    chance = next(iter(results.values()))["chance"]
-    rows = [[label, *_numbers(result["protocols"])] for label, result in results.items()]
-    return ["", *(heading for heading, _, _ in _COLUMNS)], [*rows, [CHANCE, *_numbers(chance)]]
+    rows = [
+        [title(row.protocol), MEASURES[row.measure], *map(str, row.every.values())]
+        for protocol in shown_protocols(results)
+        for row in protocol_rows(results, protocol)
+    ]
+    return ["protocol", "per cent", *results, CHANCE], rows
 
 
-def class_rows(results: Results, *, protocol: str = "all") -> tuple[Row, list[Row]]:
+def class_rows(results: Results, *, protocol: str = "all") -> tuple[Cells, list[Cells]]:
     """Heading and rows of the IoU of every class under one protocol; unseen classes have a `*`."""
     check_comparable(results)
-    scores = class_scores(results, protocol=protocol)
+    if protocol not in protocol_names(results):
+        raise ValueError(
+            f"protocol: expected one of {protocol_names(results)}, came {protocol!r}; "
+            "see the protocols of results.json"
+        )
+    scores = class_numbers(results, protocol)
     unseen = unseen_names(results)
     return ["class", *scores], [
-        [name + ("*" if name in unseen else ""), *(percent(s.get(name)) for s in scores.values())]
-        for name in next(reversed(scores.values()))
+        [name + ("*" if name in unseen else ""), *(str(s[name]) for s in scores.values())]
+        for name in scores[CHANCE]
     ]
 
 
-def class_scores(
-    results: Results, *, protocol: str = "all"
-) -> dict[str, Mapping[str, float | None]]:
-    """IoU by class for each row label, chance last; empty where the protocol is not answered."""
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol: expected one of {sorted(PROTOCOLS)}, got {protocol!r}")
-    chance = next(iter(results.values()))["chance"][protocol]["iou"]
-    measured = {label: result["protocols"][protocol] for label, result in results.items()}
-    return {label: s["iou"] if s else {} for label, s in measured.items()} | {CHANCE: chance}
-
-
-def unseen_names(results: Results) -> frozenset[str]:
-    """The names of the unseen classes."""
-    return frozenset(next(iter(results.values()))["chance"]["gzlss"]["iou"])
-
-
-def markdown_table(heading: Row, rows: Sequence[Row]) -> str:
+def markdown_table(heading: Cells, rows: Sequence[Cells], *, text_columns: int = 1) -> str:
     """A Markdown table, padded so that it reads well as plain text; numbers to the right."""
     cells = [[_escaped(cell) for cell in row] for row in (heading, *rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(heading))]
-    rule = ["-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    rule = [
+        "-" * width if i < text_columns else "-" * (width - 1) + ":"
+        for i, width in enumerate(widths)
+    ]
     lines = [cells[0], rule, *cells[1:]]
     return "\n".join(
         "| "
         + " | ".join(
-            cell.ljust(widths[i]) if i == 0 else cell.rjust(widths[i])
+            cell.ljust(widths[i]) if i < text_columns else cell.rjust(widths[i])
             for i, cell in enumerate(line)
         )
         + " |"
@@ -98,36 +77,65 @@ def markdown_table(heading: Row, rows: Sequence[Row]) -> str:
 def markdown_report(results: Results) -> str:
     """The table of all protocols and the table of all classes, in per cent."""
     return (
-        markdown_table(*summary_rows(results))
+        markdown_table(*summary_rows(results), text_columns=2)
         + "\n\nPer-class IoU, all classes as candidates (* unseen):\n\n"
         + markdown_table(*class_rows(results))
         + "\n"
     )
 
 
-def percent(value: float | None) -> str:
-    """0.1234 as "12.3"; a dash for an undefined value."""
-    return UNDEFINED if value is None else f"{100 * value:.1f}"
+def protocols_csv(results: Results) -> str:
+    """Every number but those of classes, as in `results.json`: fractions, empty where undefined."""
+    heading = ["run", "protocol", "measure", "value", "low", "high", "chance"]
+    return _csv(
+        heading,
+        [
+            [label, protocol, measure, *_values(number, chance(results, protocol, measure))]
+            for label, result in results.items()
+            for protocol, measure, name, number in numbers_of(result)
+            if not name
+        ],
+    )
 
 
-def _numbers(protocols: Mapping[str, Any]) -> Row:
-    row = []
-    for _, protocol, path in _COLUMNS:
-        value = protocols[protocol]
-        for key in path:
-            value = None if value is None else value[key]
-        row.append(percent(value))
-    return row
+def classes_csv(results: Results) -> str:
+    """The IoU of every class under every protocol, as in `results.json`."""
+    unseen = unseen_names(results)
+    at_chance = {
+        protocol: scores
+        for result in results.values()
+        for protocol, scores in result["chance"].items()
+    }
+    heading = ["run", "protocol", "class", "unseen", "iou", "low", "high", "chance"]
+    return _csv(
+        heading,
+        [
+            [
+                label,
+                protocol,
+                name,
+                int(name in unseen),
+                *_values(number, class_number(at_chance.get(protocol), name)),
+            ]
+            for label, result in results.items()
+            for protocol, _, name, number in numbers_of(result)
+            if name
+        ],
+    )
 
 
-def _subject(result: Mapping[str, Any]) -> tuple[Any, ...]:
-    chance = result["chance"]["all"]["iou"]
-    return (*(result.get(key) for key in ("data", "split", "images")), tuple(chance.items()))
+def _values(number: Number, at_chance: Number) -> list[Any]:
+    low, high = number.interval or (None, None)
+    return [number.value, low, high, at_chance.value]
 
 
-def _describe(result: Mapping[str, Any]) -> str:
-    split = f" {result['split']}" if result.get("split") else ""
-    return f"{result['data']}{split}, {result['images']} images"
+def _csv(heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    # csv writes a float as repr does, which reads back as the same float, and None as nothing.
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heading)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _escaped(cell: str) -> str:

@@ -1,0 +1,167 @@
+"""Measure segmenters, their stages, the score and word lists: python -m benchmarks.evaluation."""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import get_args
+
+import torch
+from rich.console import Console
+
+import vilseg_eval
+from benchmarks import common
+from benchmarks.data_images import draw, read
+from benchmarks.data_problems import Contender, Unavailable
+from benchmarks.evaluation_problems import SUBJECTS, Inputs, Problem
+from benchmarks.evaluation_report import summary
+from benchmarks.evaluation_schema import EvaluationResult, EvaluationRow, Subject
+from benchmarks.loss_report import terminal
+from benchmarks.schema import Clock, Device, Environment, reason, result_name
+
+_QUICK = common.Budget(warmup_s=0.0, measure_s=0.0, min_repeats=1, max_repeats=1)
+_PACKAGES = ("timm", "scikit-learn", "transformers", "torchmetrics", "vilseg-eval", "pillow")
+_RESULTS = Path(__file__).parent / "results"
+
+
+def run(
+    given: argparse.Namespace,
+    *,
+    console: Console,
+    save: Callable[[EvaluationResult], None] = lambda _: None,
+) -> EvaluationResult:
+    """Measure what was asked for; after each problem `save` gets what there is by then."""
+    budget = replace(_QUICK if given.quick else common.Budget(), clock=given.clock)
+    result = EvaluationResult(
+        schema_version=1,
+        suite="evaluation",
+        vilseg_version=vilseg_eval.__version__,
+        revision=common.revision(),
+        created=datetime.now(UTC).replace(microsecond=0),
+        note=given.note,
+        environment=_environment(given.device),
+        settings=budget.settings(seed=given.seed, quick=given.quick),
+        rows=(),
+    )
+    width, height = (64, 48) if given.quick else (500, 375)
+    files = (
+        draw(1, width=width, height=height, seed=given.seed)
+        if given.image is None
+        else read(given.image, count=1)
+    )
+    inputs = Inputs.of(files, device=given.device, seed=given.seed, quick=given.quick)
+    rows: list[EvaluationRow] = []
+    with torch.random.fork_rng(devices=[]):
+        for problem in _problems(given.only, inputs):
+            console.print(f"measuring {problem.subject} {problem.sizes}", highlight=False)
+            rows += measure(problem, device=given.device, budget=budget)
+            result = result.model_copy(update={"rows": tuple(rows)})
+            save(result)
+    return result
+
+
+def measure(problem: Problem, *, device: Device, budget: common.Budget) -> list[EvaluationRow]:
+    """A row of each contender, which take turns: measured, or skipped with the reason."""
+    with ExitStack() as stack:
+        ready = [_prepare(contender, stack) for contender in problem.contenders]
+        calls = [call for call in ready if not isinstance(call, str)]
+        times = iter(common.measure_times(calls, device=device, budget=budget))
+        rows = []
+        for contender, call in zip(problem.contenders, ready, strict=True):
+            skipped = isinstance(call, str)
+            rows.append(
+                EvaluationRow(
+                    subject=problem.subject,
+                    implementation=contender.name,
+                    origin=contender.origin,
+                    images=problem.images,
+                    sizes=problem.sizes,
+                    timing=None if skipped else next(times),
+                    peak_extra_bytes=common.peak_extra_bytes(call, device=device)
+                    if problem.memory and not isinstance(call, str)
+                    else None,
+                    skipped=call if isinstance(call, str) else None,
+                )
+            )
+    return rows
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    subjects = get_args(Subject)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation", description=__doc__)
+    parser.add_argument("--device", choices=get_args(Device), default="cpu")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one call: does it run?")
+    parser.add_argument("--only", choices=subjects, nargs="+", default=subjects)
+    parser.add_argument("--clock", choices=get_args(Clock), default="wall")
+    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
+    parser.add_argument(
+        "--image", type=Path, metavar="PATH", help="a folder or a zip with a JPEG, not a drawn one"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--note", default="", help="what a reader must know of the circumstances")
+    parser.add_argument(
+        "--json", type=Path, nargs="?", const=_RESULTS, metavar="PATH", help="write the result"
+    )
+    given = parser.parse_args(arguments)
+    if given.threads < 1:
+        parser.error(f"--threads: expected at least 1, came {given.threads}; raise it")
+    if given.clock == "processor" and given.threads > 1:
+        parser.error("--clock processor: adds up all threads; use --threads 1 or the wall clock")
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch finds no GPU; leave it out")
+    return given
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = parse(arguments)
+    torch.set_num_threads(given.threads)
+    console = terminal()
+
+    def save(result: EvaluationResult) -> None:
+        if given.json:
+            common.write_result(_path(given.json, result), result)
+
+    console.print(summary(run(given, console=console, save=save)))
+
+
+def _path(given: Path, result: EvaluationResult) -> Path:
+    if given != _RESULTS:
+        return given
+    return given / result.vilseg_version / result_name(result.suite, result.environment)
+
+
+def _problems(only: Sequence[Subject], inputs: Inputs) -> Iterator[Problem]:
+    for subject, problems in SUBJECTS.items():
+        if subject in only:
+            yield from problems(inputs)
+
+
+def _prepare(contender: Contender, stack: ExitStack) -> Callable[[], object] | str:
+    """Build and run it once, or the reason why not; vilseg has no reason to refuse."""
+    refusals = () if contender.origin == "vilseg" else (Exception,)
+    try:
+        call = contender.build(stack)
+        call()
+    except Unavailable as error:
+        return str(error)
+    except refusals as error:
+        return reason(error)
+    return call
+
+
+def _environment(device: Device) -> Environment:
+    environment = common.describe_machine(device)
+    versions = dict(environment.versions)
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return environment.model_copy(update={"versions": versions})
+
+
+if __name__ == "__main__":
+    main()
