@@ -1,5 +1,8 @@
 """How far each loss and its gradients are from float64: python -m benchmarks.accuracy.
 
+Without a GPU the kernels run in Triton's interpreter, slowly: TRITON_INTERPRET=1 python -m
+benchmarks.accuracy --loss mutual_information --images 4.
+
 The error of a tensor is the norm of its difference from the truth over the norm of the truth. The
 truth is the reference in float64 on the same numbers, so rounding the inputs to bfloat16 is no
 error, and rounding the gradients to it is: 1.7e-3, which is the floor of the bfloat16 rows.
@@ -16,10 +19,12 @@ from torch import Tensor
 
 from benchmarks.limits import dtype_name
 from benchmarks.loss_contenders import LossFunction, Unavailable, contenders
-from benchmarks.loss_problems import InfoNCE, MutualInformation, Problem
+from benchmarks.loss_problems import LOSSES, InfoNCE, MutualInformation, Problem
 from benchmarks.schema import Device
 
 DTYPES = (torch.float32, torch.bfloat16)
+DEVIATIONS = (0.05, 1.0, 4.0, 10.0, 28.0)
+IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,16 @@ class Case:
     inputs: Callable[[torch.Generator], tuple[Tensor, ...]]
 
 
-def cases(dtype: torch.dtype) -> Iterator[Case]:
+def cases(dtype: torch.dtype, *, images: int = IMAGES) -> Iterator[Case]:
+    """Of both losses; `images` are grids of 14 x 14 pixels."""
     for scale in (1 / 0.07, 50.0, 100.0):
         yield Case(f"matched pairs, scale {scale:.3g}", InfoNCE(512, 512, dtype), _pairs(scale))
     for clusters in (25, 128):
-        for deviation in (0.05, 1.0, 4.0, 10.0):
+        for deviation in DEVIATIONS:
             yield Case(
                 f"{clusters} clusters, logits of deviation {deviation:g}",
-                MutualInformation(64 * 14**2, clusters, dtype),
-                _logits(clusters, deviation),
+                MutualInformation(images * 14**2, clusters, dtype),
+                _logits(clusters, deviation, images=images),
             )
 
 
@@ -53,11 +59,13 @@ def _pairs(scale: float) -> Callable[[torch.Generator], tuple[Tensor, ...]]:
     return draw
 
 
-def _logits(clusters: int, deviation: float) -> Callable[[torch.Generator], tuple[Tensor, ...]]:
+def _logits(
+    clusters: int, deviation: float, *, images: int
+) -> Callable[[torch.Generator], tuple[Tensor, ...]]:
     """Two views that agree in half of their variance."""
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
-        shared, a, b = torch.randn(3, 64, clusters, 14, 14, generator=generator) * deviation
+        shared, a, b = torch.randn(3, images, clusters, 14, 14, generator=generator) * deviation
         return (shared + a) * 0.5**0.5, (shared + b) * 0.5**0.5
 
     return draw
@@ -82,11 +90,15 @@ def _error(found: Tensor | None, exact: Tensor | None) -> float:
     return float((found.double() - exact).norm() / exact.norm())
 
 
-def report(dtype: torch.dtype, *, device: Device, seed: int) -> Iterator[Table]:
+def report(
+    dtype: torch.dtype, *, losses: Sequence[str], images: int, device: Device, seed: int
+) -> Iterator[Table]:
     """A table for each loss: every case with every implementation that can run it."""
     tables: dict[str, Table] = {}
     absent: dict[str, str] = {}
-    for case in cases(dtype):
+    for case in cases(dtype, images=images):
+        if case.problem.loss not in losses:
+            continue
         drawn = case.inputs(torch.Generator().manual_seed(seed))
         # The scale is a parameter, not a feature: it keeps its dtype.
         inputs = [x.to(device, dtype if x.ndim else x.dtype) for x in drawn]
@@ -118,6 +130,8 @@ def _table(loss: str, dtype: torch.dtype, *, gradients: int) -> Table:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--loss", choices=LOSSES, nargs="+", default=LOSSES)
+    parser.add_argument("--images", type=int, default=IMAGES, help="grids of 14 x 14 pixels")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -125,7 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not console.is_terminal:
         console.width = 140
     for dtype in DTYPES:
-        for table in report(dtype, device=given.device, seed=given.seed):
+        for table in report(
+            dtype, losses=given.loss, images=given.images, device=given.device, seed=given.seed
+        ):
             console.print(table)
 
 

@@ -16,6 +16,7 @@ import vilseg_eval
 from benchmarks import common
 from benchmarks.data_images import draw, read
 from benchmarks.data_problems import Contender, Unavailable
+from benchmarks.evaluation_models import SIZES
 from benchmarks.evaluation_problems import SUBJECTS, Inputs, Problem
 from benchmarks.evaluation_report import summary
 from benchmarks.evaluation_schema import EvaluationResult, EvaluationRow, Subject
@@ -52,7 +53,9 @@ def run(
         if given.image is None
         else read(given.image, count=1)
     )
-    inputs = Inputs.of(files, device=given.device, seed=given.seed, quick=given.quick)
+    inputs = Inputs.of(
+        files, device=given.device, seed=given.seed, quick=given.quick, models=given.model
+    )
     rows: list[EvaluationRow] = []
     with torch.random.fork_rng(devices=[]):
         for problem in _problems(given.only, inputs):
@@ -95,6 +98,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=get_args(Device), default="cpu")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one call: does it run?")
     parser.add_argument("--only", choices=subjects, nargs="+", default=subjects)
+    parser.add_argument("--model", choices=tuple(SIZES), nargs="+", default=tuple(SIZES))
     parser.add_argument("--clock", choices=get_args(Clock), default="wall")
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     parser.add_argument(

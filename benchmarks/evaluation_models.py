@@ -34,6 +34,7 @@ class Size:
 
 BASE = Size("ViT-B/16", "vit_base_patch16_clip_224", 224, 512, 512, 12)
 SMALL = Size("ViT-S/16", "vit_small_patch16_224", 224, 256, 256, 12)
+SIZES = {size.name: size for size in (BASE, SMALL)}
 TINY = Size(
     "tiny", "vit_tiny_patch16_224", 32, 16, 16, 1,
     (("patch_size", 8), ("embed_dim", 16), ("depth", 1), ("num_heads", 2)),

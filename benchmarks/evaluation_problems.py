@@ -1,6 +1,7 @@
 """What benchmarks.evaluation measures: the stages of an image, segmenters, scores, words."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +11,17 @@ from torch import Tensor
 
 from benchmarks.data_images import Images
 from benchmarks.data_problems import Contender, load
-from benchmarks.evaluation_models import BASE, CLUSTERS, SMALL, TINY, Size, model, tokenizer, words
+from benchmarks.evaluation_models import (
+    BASE,
+    CLUSTERS,
+    SIZES,
+    SMALL,
+    TINY,
+    Size,
+    model,
+    tokenizer,
+    words,
+)
 from benchmarks.evaluation_schema import Subject
 from benchmarks.schema import Device
 from vilseg_data import decode_image
@@ -53,13 +64,21 @@ class Inputs:
     device: Device
     seed: int
     quick: bool
+    models: tuple[str, ...]
 
     @classmethod
-    def of(cls, files: Images, *, device: Device, seed: int, quick: bool) -> "Inputs":
-        return cls(files, tuple(map(decode_image, files.files)), device, seed, quick)
+    def of(
+        cls, files: Images, *, device: Device, seed: int, quick: bool, models: Sequence[str]
+    ) -> "Inputs":
+        pixels = tuple(map(decode_image, files.files))
+        return cls(files, pixels, device, seed, quick, tuple(models))
 
     def sizes(self, *sizes: Size) -> tuple[Size, ...]:
-        return (TINY,) if self.quick else sizes
+        """Those of `sizes` that were asked for; the first that was where none of them is."""
+        if self.quick:
+            return (TINY,)
+        asked = tuple(size for size in sizes if size.name in self.models)
+        return asked or (SIZES[self.models[0]],)
 
     def labels(self, count: int, *, size: tuple[int, int]) -> Tensor:
         """(h, w) int64: random labels in areas, as label maps have them."""
@@ -70,7 +89,7 @@ class Inputs:
 
 
 def stages(given: Inputs) -> Iterator[Problem]:
-    """Where the time of one image goes, with the paper's model."""
+    """Where the time of one image goes, with the paper's model if it was asked for."""
     (size,) = given.sizes(BASE)
     network = model(size, seed=given.seed, device=given.device)
     segmenter = ViLSegSegmenter(network, tokenizer(), words(20))
@@ -102,7 +121,8 @@ def stages(given: Inputs) -> Iterator[Problem]:
     }
     side = {"image": size.image_size, "height": shape[0], "width": shape[1], "words": 20}
     for name, call in steps.items():
-        yield Problem("stage", 1, side, (_vilseg(name, _no_gradients(call)),))
+        named = f"{size.name}: {name}"
+        yield Problem("stage", 1, side, (_vilseg(named, _no_gradients(call)),))
 
 
 def segmenters(given: Inputs) -> Iterator[Problem]:
@@ -139,12 +159,12 @@ def groupvit(given: Inputs) -> Iterator[Problem]:
             ]
         contenders += [
             Contender(
-                "GroupViT, words known", "peer", lambda _, n=count: _groupvit(given, n, known=True)
+                "GroupViT, words known", "peer", partial(_groupvit_call, given, count, known=True)
             ),
             Contender(
                 "GroupViT, as transformers calls it",
                 "peer",
-                lambda _, n=count: _groupvit(given, n, known=False),
+                partial(_groupvit_call, given, count, known=False),
             ),
         ]
         side = 32 if given.quick else 224
@@ -180,7 +200,7 @@ def word_lists(given: Inputs) -> Iterator[Problem]:
         ]
         sessions = {segmenter.name: ImageSession(segmenter, image) for segmenter in made}
         contenders = [
-            *(_vilseg(f"{s.name}, end to end", _segment(s, image)) for s in made),
+            *(_vilseg(f"{size.name}: {s.name}, end to end", _segment(s, image)) for s in made),
             *(
                 _vilseg(f"{name}, cached image, known words", partial(_named, session, count))
                 for name, session in sessions.items()
@@ -232,6 +252,10 @@ def _embed_and_segment(segmenter: Any, image: Tensor, count: int) -> object:
     bank = Vocabulary(segmenter.model, tokenizer()).bank(Prompts(words(count)))
     (opened,) = segmenter.open([image])
     return opened.named(bank).labels(range(count))
+
+
+def _groupvit_call(given: Inputs, count: int, _: ExitStack, *, known: bool) -> Callable[[], object]:
+    return _groupvit(given, count, known=known)
 
 
 def _groupvit(given: Inputs, count: int, *, known: bool) -> Callable[[], object]:

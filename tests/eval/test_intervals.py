@@ -124,7 +124,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
 def test_bad_settings_are_refused() -> None:
     for wrong in ({"replicates": 0}, {"level": 1.0}, {"seed": -1}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
-            Bootstrap(**wrong)  # type: ignore[arg-type]
+            Bootstrap(**wrong)
 
 
 def test_images_are_ranked_by_their_own_classes() -> None:

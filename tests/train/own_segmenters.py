@@ -1,6 +1,7 @@
 """Segmenters that a user could name as "package.module:Name"."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,7 @@ class FirstWord:
 
     def segment(self, images: Sequence[torch.Tensor], _: Sequence[str], /) -> Any:
         return [
-            LabelSegmentation(
-                lambda size=image.shape[1:]: torch.full(size, self.label), len(self.words)
-            )
+            LabelSegmentation(partial(torch.full, image.shape[1:], self.label), len(self.words))
             for image in images
         ]
 

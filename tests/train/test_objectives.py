@@ -67,7 +67,11 @@ COUNTED = ("image_encoder", "text_encoder", "projection", "clustering_head.forwa
 def test_the_loss_is_the_weighted_sum_of_its_parts() -> None:
     model, objectives = _build("loss.cross=0.5", "loss.vision=2.0", "loss.cluster=3.0")
     loss, parts = _run(model, objectives)
-    assert parts.keys() == {"cross", "temperature", "vision", "cluster"}
+    signs = {
+        "nearer", "target_entropy", "mean_target_entropy", "cluster_entropy", "pixel_entropy",
+        "clusters_used",
+    }  # fmt: skip
+    assert parts.keys() == {"cross", "temperature", "vision", "cluster"} | signs
     expected = 0.5 * parts["cross"] + 2 * parts["vision"] + 3 * parts["cluster"]
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     assert parts["temperature"].item() == pytest.approx(0.07)

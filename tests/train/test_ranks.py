@@ -15,6 +15,8 @@ from torch import Tensor
 from vilseg_data import BrokenSampleError, CaptionSample, WorldCaptions
 from vilseg_train import Trainer
 from vilseg_train.checkpoint import Checkpoint, list_checkpoints, newest_checkpoint
+from vilseg_train.errors import RunEnded
+from vilseg_train.parallel import processes
 from vilseg_train.stop import StopRequest
 
 # 21 samples in batches of 8: the last of an epoch is of 5, 2 on one rank and 3 on the other.
@@ -143,14 +145,14 @@ def _train_broken(out: Path, share: float) -> None:
         "train.sample_images=0",
     )
     source = Broken(count=20, image_size=32)
-    with ranks.processes() as group:
+    with processes() as group:
         Trainer(config, out=out, source=source, console=quiet(), ranks=group).fit()
 
 
 def _train_broken_rank(out: Path, share: float) -> None:
     try:
         _train_broken(out, share)
-    except (ValueError, ranks.RunEnded) as error:
+    except (ValueError, RunEnded) as error:
         rank = os.environ["RANK"]
         out.with_name(f"{out.name}.said-{rank}").write_text(str(error))
         raise SystemExit(2) from error

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from tests.train.test_evaluation import bytes_of
 
 _EVAL = ["-m", "vilseg_train", "eval"]
@@ -26,6 +27,7 @@ def _finish(command: list[str]) -> subprocess.CompletedProcess[str]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_and_a_killed_one_leave_the_files_of_one(
     finished_run: Path, tmp_path: Path
 ) -> None:

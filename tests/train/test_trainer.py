@@ -129,6 +129,7 @@ def test_another_seed_is_another_run(finished_run: Path, tmp_path: Path) -> None
 def test_the_folder_holds_what_is_promised(finished_run: Path) -> None:
     names = {path.name for path in finished_run.iterdir()}
     assert names == {
+        "README.md",
         "checkpoints",
         "config.toml",
         "metrics.jsonl",

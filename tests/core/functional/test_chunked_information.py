@@ -54,25 +54,63 @@ def test_moments_equal_those_of_all_pixels_at_once(
         torch.testing.assert_close(ours, exact, rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.parametrize("beyond", [False, True], ids=["bounded", "unbounded"])
+@pytest.mark.parametrize("clusters", [2, 6, 40])
 @pytest.mark.parametrize("masked", [False, True])
-def test_rows_within_and_beyond_the_bound(masked: bool, beyond: bool) -> None:
-    """Clusters innermost: the shift is left out where no logit needs one."""
-    a, b, weights = (x.detach() for x in problem(0, 50, 6))
-    if beyond:
-        a[7, 2], b[9, 4] = 1e3, -1e3
+@pytest.mark.parametrize("layout", ["rows", "grid", "both"])
+def test_a_graph_that_is_kept_gives_its_gradients_again(
+    layout: str, masked: bool, clusters: int
+) -> None:
+    """The first backward pass uses assignments up that the second has to compute again."""
+    a, b, weights = problem(0, 20, clusters, 3)
+    # Clusters innermost, clusters first, and one of each.
+    inputs = [
+        x.detach().movedim(1, -1).contiguous().movedim(-1, 1).requires_grad_()
+        if layout == "rows" or (layout == "both" and x is a)
+        else x
+        for x in (a, b)
+    ]
+    if masked:
+        inputs.append(weights)
     mask = weights if masked else None
-    assert chunked_moments._are_bounded(a.T) is not beyond
-    a.requires_grad_()
-    b.requires_grad_()
-    ours = mutual_information_loss(a, b, mask=mask, impl="chunked")
-    exact = mutual_information_loss(a, b, mask=mask, impl="reference")
+    ours = mutual_information_loss(inputs[0], inputs[1], mask=mask, impl="chunked")
+    exact = mutual_information_loss(inputs[0], inputs[1], mask=mask, impl="reference")
     torch.testing.assert_close(ours, exact)
-    truth = torch.autograd.grad(exact, (a, b))
-    # Twice: the backward pass leaves what it was given as it was.
-    for _ in range(2):
-        found = torch.autograd.grad(ours, (a, b), retain_graph=True)
-        torch.testing.assert_close(found, truth)
+    truth = torch.autograd.grad(exact, inputs)
+    first = torch.autograd.grad(ours, inputs, retain_graph=True)
+    copies = [x.clone() for x in first]
+    second = torch.autograd.grad(ours, inputs, retain_graph=True)
+    assert all(torch.equal(x, y) for x, y in zip(first, copies, strict=True))
+    assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+    torch.testing.assert_close(first, truth)
+    with torch.no_grad():
+        plain = mutual_information_loss(inputs[0], inputs[1], mask=mask, impl="chunked")
+    assert torch.equal(plain, ours)
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 2])
+def test_one_input_alone_may_ask_for_its_gradient(wanted: int) -> None:
+    inputs = [x.detach() for x in problem(0, 20, 6, 3)]
+    inputs[wanted].requires_grad_()
+    a, b, mask = inputs
+
+    def gradient(impl: Implementation) -> Tensor:
+        loss = mutual_information_loss(a, b, mask=mask, impl=impl)
+        return torch.autograd.grad(loss, inputs[wanted])[0]
+
+    torch.testing.assert_close(gradient("chunked"), gradient("reference"))
+
+
+@pytest.mark.parametrize("large", [80.0, 1e4])
+def test_large_logits_overflow_nowhere(large: float) -> None:
+    a, b = torch.randn(2, 50, 6, generator=torch.Generator().manual_seed(0))
+    a[7, 2], b[9, 4] = large, -large
+    inputs = a.requires_grad_(), b.requires_grad_()
+    ours = mutual_information_loss(*inputs, impl="chunked")
+    exact = mutual_information_loss(*inputs, impl="reference")
+    torch.testing.assert_close(ours, exact)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, inputs), torch.autograd.grad(exact, inputs)
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True])

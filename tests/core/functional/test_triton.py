@@ -170,7 +170,7 @@ def test_a_second_derivative_is_an_error(name: str, impl: str) -> None:
     leaves = [x.requires_grad_() for x in inputs_of(name)]
     result = CASES[name][0](*leaves, impl=impl).square().sum()
     first = torch.autograd.grad(result, leaves, create_graph=True)
-    with pytest.raises(RuntimeError, match=r"_backward.* no autograd formula was registered"):
+    with pytest.raises(RuntimeError, match=r"no autograd formula|differentiate twice"):
         torch.autograd.grad(torch.cat([x.flatten() for x in first]).sum(), leaves)
 
 

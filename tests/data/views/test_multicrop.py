@@ -85,8 +85,9 @@ def test_rows_get_the_views_they_have_in_the_whole_batch(
     views = crop_all(images, generator=whole)
     own = slice(first, first + count)
     rows = crop_all(images[own], generator=part, rows=(first, 6))
-    assert torch.equal(rows.global_view, views.global_view[own])
-    assert torch.equal(rows.local_views, views.local_views[:, own])
+    # The products behind a crop may sum in another order for another number of images.
+    torch.testing.assert_close(rows.global_view, views.global_view[own], rtol=0, atol=1e-6)
+    torch.testing.assert_close(rows.local_views, views.local_views[:, own], rtol=0, atol=1e-6)
     assert torch.equal(rows.local_boxes, views.local_boxes[:, own])
     assert torch.equal(whole.get_state(), part.get_state())
 

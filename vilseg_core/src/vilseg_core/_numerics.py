@@ -1,6 +1,7 @@
 """What the functions and layers share: precision rules and argument checks."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -14,9 +15,13 @@ def at_least_float32(*tensors: Tensor) -> torch.dtype:
     return dtype
 
 
-def without_autocast(tensor: Tensor) -> torch.autocast:
+def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
     """Context in which products keep their operands' dtype, whatever autocast is active."""
-    return torch.autocast(device_type=tensor.device.type, enabled=False)
+    # None is on: torch.export cannot save a context, and the meta device knows no autocast.
+    device = tensor.device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device_type=device, enabled=False)
 
 
 def check_floating(name: str, tensor: Tensor) -> None:

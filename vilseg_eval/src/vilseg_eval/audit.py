@@ -17,6 +17,7 @@ from vilseg_data import LabelledSample, LabelledSet
 from vilseg_eval.background import BackgroundRule
 from vilseg_eval.counting import Counter, ImageRecord, candidate_sets
 from vilseg_eval.evaluate import background_threshold, result_of
+from vilseg_eval.image_counts import Cells
 from vilseg_eval.journal import Journal
 from vilseg_eval.passes import Alone, Progress, Ranks, count_images
 from vilseg_eval.protocols import ClassSets, usual_protocols
@@ -67,7 +68,7 @@ class _GridCounter:
         self.counters, self.rows = counters, rows
 
     def count(self, sample: LabelledSample, answer: Segmentation) -> ImageRecord:
-        cells = {}
+        cells: dict[str, Cells | None] = {}
         for label, counter in self.counters.items():
             record = counter.count(sample, _part(answer, self.rows[label]))
             cells |= {f"{label}/{name}": found for name, found in record.cells.items()}

@@ -180,7 +180,8 @@ class Counter:
         predicted = self._columns.to(labels.device)[labels]
         truth = sample.labels.to(labels.device)
         kind = (predicted != truth).long()
-        kind = torch.where(truth == self.sets.background, 2, kind)
+        if self.sets.background is not None:
+            kind = torch.where(truth == self.sets.background, 2, kind)
         kind = torch.where(truth == IGNORE, len(KINDS), kind)
         counts = count_pairs(
             predicted * LEVELS + level,

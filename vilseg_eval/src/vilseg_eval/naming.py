@@ -39,7 +39,7 @@ def name_set(classes: ClassList, name: str, *, data: str) -> Naming:
         ValueError: no such scheme for this set, or a file that names other classes.
     """
     ids = ClassSets.of(classes).foreground
-    own = {classes.names[i]: (classes.prompts[i],) for i in ids}
+    own: dict[str, tuple[str, ...]] = {classes.names[i]: (classes.prompts[i],) for i in ids}
     if name == DATASET:
         naming = own
     elif name in NAME_SETS:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vilseg_eval.protocols import PROTOCOLS, ClassSets, Protocol, Selection
+from vilseg_eval.protocols import PROTOCOLS, ClassSets, Protocol, Selection, Which
 from vilseg_eval.scores import ABSENT_RULES, Absent
 
-SELECTIONS = ("all", "seen", "unseen")
+SELECTIONS: Mapping[str, Which] = {"all": "all", "seen": "seen", "unseen": "unseen"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +129,8 @@ def custom_protocols(
 
 def selection(text: str, *, option: str, sets: ClassSets) -> Selection:
     """Classes by "all", "seen", "unseen", or a file of class names, one a line."""
-    if text == "all" or text == "seen" or text == "unseen":
-        return text
+    if text in SELECTIONS:
+        return SELECTIONS[text]
     path = Path(text)
     if not path.is_file():
         more = ", each" if option == "score" else ""

@@ -227,8 +227,10 @@ class _Newest(dict[str, Tensor]):
 
 def combine_of(name: str) -> Combine:
     """The rule of that name; ValueError for any other."""
-    if name == "mean" or name == "max":
-        return name
+    if name == "mean":
+        return "mean"
+    if name == "max":
+        return "max"
     raise ValueError(f"combine: expected mean or max, came {name!r}; choose one of them")
 
 

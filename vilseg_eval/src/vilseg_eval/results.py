@@ -241,5 +241,7 @@ def _scoring(saved: Mapping[str, Any]) -> Scoring:
 
 def _protocol(fields: Mapping[str, Any]) -> Protocol:
     # JSON has lists where a selection of classes by name has a tuple.
-    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+    plain: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()
+    }
     return Protocol(**plain)

@@ -33,7 +33,8 @@ class Ahead:
         self.position: Mapping[str, int] = loader.state_dict()
         self._loader, self._count, self._device = loader, count, device
         self._next: _Held | None = None
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        cuda = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if cuda else None  # type: ignore[no-untyped-call]
 
     def take(self) -> list[CaptionBatch]:
         """The batches of the next step."""

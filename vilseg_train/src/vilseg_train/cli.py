@@ -90,8 +90,29 @@ def train(
         Path | None, typer.Option(help="Folder of the run; runs/NAME by default.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    dry: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what it costs and what is missing; train nothing."),
+    ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Measure a few steps into --out; train nothing."),
+    ] = False,
+    self_train: Annotated[
+        Path | None,
+        typer.Option("--self-train", metavar="RUN", help="Teach this run by its predictions."),
+    ] = None,
+    images: Annotated[
+        str, typer.Option(help="With --self-train: a folder of images, or world.")
+    ] = "world",
+    words: Annotated[
+        str | None, typer.Option(help='With --self-train: "dog, grass" or a file of words.')
+    ] = None,
 ) -> None:
     """Train a model on images with captions and leave a run folder."""
+    if self_train is not None:
+        _self_train(self_train, images=images, words=words, sets=sets, out=out, resume=resume)
+        return
     from vilseg_train.config import load_config
     from vilseg_train.folder import saved_config
     from vilseg_train.parallel import processes
@@ -104,11 +125,46 @@ def train(
             return saved_config(folder).overridden(sets or [])
         return load_config(preset or "world", overrides=sets or [])
 
+    if dry:
+        from vilseg_train.dry_run import dry_run
+
+        raise typer.Exit(1 if dry_run(configure(), console=_console()) else 0)
+    if profile:
+        from vilseg_train.profiling import profile_run
+
+        config = configure()
+        profile_run(config, out=out or Path("profiles") / config.name, console=_console())
+        return
     with processes() as ranks:
         config = ranks.from_leader(configure)
         Trainer(config, out=folder, resume=resume, console=_console(), ranks=ranks).fit()
         if ranks.leads:
             typer.echo(f"run: {folder}")
+
+
+def _self_train(
+    run: Path,
+    *,
+    images: str,
+    words: str | None,
+    sets: list[str] | None,
+    out: Path | None,
+    resume: bool,
+) -> None:
+    from vilseg_train.selftrain import SelfTrainer
+    from vilseg_train.words import read_words
+
+    folder = out or run.with_name(f"{run.name}+st")
+    SelfTrainer(
+        run,
+        images=images,
+        words=read_words(words or ""),
+        out=folder,
+        overrides=sets or [],
+        resume=resume,
+        console=_console(),
+    ).fit()
+    typer.echo(f"run: {folder}")
 
 
 @app.command()
@@ -165,6 +221,25 @@ def segment(
         typer.echo(f"vilseg: cannot read {error}", err=True)
     if unreadable:
         raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run.")],
+    out: Annotated[Path, typer.Option(help="The file to write, such as model.onnx or model.pt2.")],
+    form: Annotated[str, typer.Option("--format", help="onnx or torch.")] = "onnx",
+    words: Annotated[
+        str | None,
+        typer.Option(help='"dog, grass" or a file of words: write their embeddings beside it.'),
+    ] = None,
+) -> None:
+    """Write the image branch for use without vilseg, checked against the checkpoint."""
+    from vilseg_train.export import export_run
+    from vilseg_train.words import read_words
+
+    export_run(
+        run, out=out, form=form, words=read_words(words) if words else (), console=_console()
+    )
 
 
 @app.command()

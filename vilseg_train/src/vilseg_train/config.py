@@ -15,6 +15,7 @@ from vilseg_train import toml_writer
 from vilseg_train.explain import dotted_keys, explain
 from vilseg_train.objectives import LossConfig
 from vilseg_train.optim import OptimConfig
+from vilseg_train.selftrain_config import SelfTrainConfig
 
 
 class ConfigError(ValueError):
@@ -47,6 +48,7 @@ class TrainConfig(BaseModel):
     retrieval_images: int = Field(1000, ge=0, description="validation images; 0: no retrieval")
     threads: int = Field(0, ge=0, description="CPU threads of torch; 0: torch's own choice")
     device: str = Field("auto", description="auto: a GPU a process, or the CPU")
+    processes: int = Field(1, ge=1, description="what it is made for; --dry-run counts with it")
     max_nonfinite: int = Field(
         10, gt=0, description="steps in a row without a finite loss, then back to a checkpoint"
     )
@@ -87,6 +89,7 @@ class RunConfig(BaseModel):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    self_train: SelfTrainConfig | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -108,6 +111,12 @@ class RunConfig(BaseModel):
             raise ValueError(
                 f"views.local_size: expected a multiple of the patch size {patch}, came "
                 f"{self.views.local_size}; set it to {near}"
+            )
+        own = [name for name in (self.model.image.name, self.model.text.name) if ":" in name]
+        if own and self.train.checkpoint_activations:
+            raise ValueError(
+                "train.checkpoint_activations: expected false with an encoder of your own, came "
+                f"true with {own[0]}; checkpoint inside of it, and set this to false"
             )
         if self.loss.cluster > 0 and self.model.cluster.clusters < 2:
             raise ValueError(

@@ -114,7 +114,8 @@ class Encoders(nn.Module):
         if local is not None:
             # Views first: (v n, 3, l, l) in one pass.
             pooled = self._images(local.transpose(0, 1).flatten(0, 1), gradient=True).pooled
-            found.append(pooled.unflatten(0, (local.shape[1], local.shape[0])).transpose(0, 1))
+            by_view = torch.unflatten(pooled, 0, (local.shape[1], local.shape[0]))
+            found.append(by_view.transpose(0, 1))
         if changed is not None:
             found.append(self._images(changed, gradient=asked.changed_gradient).pixels)
         return tuple(found)

@@ -1,11 +1,11 @@
-"""How a run ends before its last step. Loads nothing, so that the command can know it."""
+"""How a command ends before its end. Loads nothing, so that the command can know it."""
 
 from pathlib import Path
 from signal import Signals
 
 
 class RunEnded(Exception):
-    """A run ended before its last step; the message says why and how to go on.
+    """A run or a command ended before its end; the message says why and how to go on.
 
     `exit_code` is what the command answers with.
     """
@@ -15,6 +15,10 @@ class RunEnded(Exception):
 
 class DivergedError(RunEnded):
     """The loss stayed without a finite value; the message says since when and what to try."""
+
+
+class ExportError(RunEnded):
+    """A written file does not answer as its checkpoint does; it was not kept."""
 
 
 class TrainingStopped(RunEnded):

@@ -125,8 +125,15 @@ def evaluate(
         resume=resume,
     )
     if rescore is not None:
-        given = {"RUN": run, "--data": data, "--background": background, "--out": out}
-        given |= {"--names": names, "--templates": templates, "--resolution": resolution}
+        given: dict[str, object] = {
+            "RUN": run,
+            "--data": data,
+            "--background": background,
+            "--out": out,
+            "--names": names,
+            "--templates": templates,
+            "--resolution": resolution,
+        }
         _rescore(rescore, options, given=given, intervals=replicates is not None)
         return
     if run is None or data is None:
@@ -166,7 +173,7 @@ def _evaluate(run: Path, options: Any, *, subject: Any, common: Any) -> None:
         evaluate_folder(run, options=options, **subject, **common)
 
 
-def _rescore(folder: Path, options: Any, *, given: dict[str, Any], intervals: bool) -> None:
+def _rescore(folder: Path, options: Any, *, given: dict[str, object], intervals: bool) -> None:
     from vilseg_train.rescoring import rescore_folder
 
     wrong = [name for name, value in given.items() if value]

@@ -27,6 +27,7 @@ from vilseg_eval.files import write_atomically
 from vilseg_eval.passes import Alone, Ranks
 from vilseg_eval.report import described, evaluation_report
 from vilseg_eval.resolution import at_resolution, image_keys
+from vilseg_train.card import renew_scores
 from vilseg_train.evaluation_options import EvalOptions, Words, chosen_names
 from vilseg_train.folder import check_target
 from vilseg_train.progress import say, track
@@ -208,6 +209,8 @@ def evaluate_folder(
         write_evaluation(
             result, target=target, segmenter=pictured, dataset=dataset, subject=subject
         )
+        if out is None:
+            renew_scores(folder)
         for table in result_tables(result.results, protocols=shown):
             console.print(table)
         journal.discard()

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, get_origin
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -50,6 +51,11 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def submodel(info: FieldInfo) -> type[BaseModel] | None:
     """The model of a field that is a section of the configuration, None for a value."""
     kind = info.annotation
+    if get_origin(kind) is UnionType:
+        # A section that may be left out.
+        [kind, *others] = [one for one in get_args(kind) if one is not NoneType]
+        if others:
+            return None
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 

@@ -27,6 +27,8 @@ MAY_CHANGE = frozenset(
         "data.root",
         "data.shards",
         "data.table",
+        "self_train.checkpoint_every",
+        "self_train.log_every",
         "train.cache_chunk",
         "train.checkpoint_activations",
         "train.checkpoint_every",
@@ -36,6 +38,7 @@ MAY_CHANGE = frozenset(
         "train.log_every",
         "train.max_nonfinite",
         "train.max_rollbacks",
+        "train.processes",
         "train.retrieval_images",
         "train.sample_every",
         "train.sample_images",
@@ -48,6 +51,12 @@ def check_target(out: Path) -> None:
     """Check, before long work, that `out` is a folder or absent."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file; give a folder")
+
+
+def check_file_target(out: Path) -> None:
+    """Check, before long work, that `out` can be a file: it is none's folder."""
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; give the name of a file in it")
 
 
 def claim_new(out: Path) -> None:

@@ -18,22 +18,8 @@ from vilseg_core.models import ViLSeg
 from vilseg_data import InvertibleAugmentation, ViewsConfig
 from vilseg_train.encoders import Asked, Encoders, StepViews
 from vilseg_train.outputs import CHANGED_OUTPUTS, LOCAL_OUTPUTS, OUTPUTS, StepOutputs
-
-# What the record of a step calls something else.
-RESERVED = (
-    "cluster",
-    "cross",
-    "gradient_norm",
-    "images_per_second",
-    "loss",
-    "lr",
-    "retrieval",
-    "samples",
-    "skipped",
-    "step",
-    "temperature",
-    "vision",
-)
+from vilseg_train.recorded import RESERVED
+from vilseg_train.vital_signs import cluster_signs, contrast_signs, target_signs
 
 
 class LossConfig(BaseModel):
@@ -157,6 +143,7 @@ class Objectives(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.group = group
         if not config.local_views:
             views = views.model_copy(update={"num_local": 0})
         self.multicrop = views.multicrop(image_size=image_size)
@@ -205,8 +192,7 @@ class Objectives(nn.Module):
     ) -> StepViews:
         """The views of (n, 3, h, w) that the losses of `step` take.
 
-        rows: (first, total) where these are the rows from `first` on of a joined batch of `total`,
-        whose views they get.
+        rows: (first, total) where these are rows of a joined batch, whose views they get.
         """
         views = self.multicrop(images, generator=generator, rows=rows)
         local = views.local_views.transpose(0, 1) if self.config.local_views else None
@@ -222,9 +208,8 @@ class Objectives(nn.Module):
         self, features: Mapping[str, Tensor], *, model: ViLSeg, views: StepViews, tokens: Tensor
     ) -> StepOutputs:
         """What the losses take, from what the encoders gave (by `Encoders.names`)."""
-        undo = None
-        if views.changes is not None:
-            undo = partial(self.augmentation.invert, params=views.changes)
+        changes, invert = views.changes, self.augmentation.invert
+        undo = None if changes is None else partial(invert, params=changes)
         return StepOutputs(
             features,
             images=views.images,
@@ -252,8 +237,7 @@ class Objectives(nn.Module):
             images: (n, 3, h, w) floating point in [0, 1].
             tokens: (n, length) int64, one caption for each image.
             generator: where the views come from, on the CPU; None is torch's own.
-            step: the number of this step, from 0.
-            total: the steps of the whole run.
+            step, total: the number of this step, from 0, and the steps of the whole run.
         """
         outputs = self.outputs_of(
             model, images, tokens=tokens, generator=generator, step=step, total=total
@@ -288,9 +272,11 @@ class Objectives(nn.Module):
             loss = loss + self.config.cross * cross
             parts["cross"] = cross.detach()
             parts["temperature"] = self.cross.logit_scale.detach().exp().reciprocal()
+            parts |= contrast_signs(outputs.image, outputs.text, group=self.group)
         if self.config.vision > 0:
             # Eq. 2: what a local view says of the prototypes, against what the global view says.
             vision = self.vision(outputs.local_logits, outputs.global_logits)
+            parts |= target_signs(self._targets(outputs.global_logits.detach()), group=self.group)
             self.vision.update(outputs.global_logits.detach())
             loss = loss + self.config.vision * vision
             parts["vision"] = vision.detach()
@@ -299,5 +285,12 @@ class Objectives(nn.Module):
             cluster = self.cluster(outputs.heads, outputs.changed_heads, outputs.valid.squeeze(1))
             loss = loss + self.config.cluster * cluster
             parts["cluster"] = cluster.detach()
+            parts |= cluster_signs(outputs.cluster_logits, group=self.group)
         extra, values = self.extra(outputs)
         return loss + extra, parts | values
+
+    def _targets(self, global_logits: Tensor) -> Tensor:
+        targets: Tensor = self.vision.targets(
+            global_logits, temperature=self.vision.global_temperature
+        )
+        return targets

@@ -7,6 +7,7 @@ Legend: n images of the batch, v local views, d embedding dimension, p prototype
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -106,7 +107,7 @@ class StepOutputs(Mapping[str, Tensor]):
     def local_logits(self) -> Tensor:
         """(v, n, p)."""
         local = self.local_image
-        return self._prototypes(local.flatten(0, 1)).unflatten(0, local.shape[:2])
+        return torch.unflatten(self._prototypes(local.flatten(0, 1)), 0, local.shape[:2])
 
     @cached_property
     def global_logits(self) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import ProcessGroup, Store
+from torch.distributed import PrefixStore, ProcessGroup, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from vilseg_train.checkpoint import Checkpoint
@@ -116,6 +116,8 @@ def processes() -> Iterator[Ranks]:
         yield Ranks()
         return
     store, rank, size = next(iter(rendezvous("env://")))
+    # torchrun's store outlives a restart, and with it the addresses of those that are gone.
+    store = PrefixStore(f"vilseg/{_restarts()}", store)
     ranks = Ranks(rank=rank, size=size, local_rank=int(os.environ.get("LOCAL_RANK", rank)))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
@@ -129,7 +131,11 @@ def processes() -> Iterator[Ranks]:
 
 def was_restarted() -> bool:
     """Whether torchrun started this process again, after one of them had failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def _reason(error: BaseException, *, store: Store, rank: int) -> BaseException:

@@ -12,11 +12,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vilseg_eval.files import naming
 from vilseg_train.events import EventFile
+from vilseg_train.memory import peak_memory
 from vilseg_train.progress import LINE_SECONDS, say
 from vilseg_train.samples import Picture
 
 METRICS = "metrics.jsonl"
-_NOT_SHOWN = frozenset({"lr", "gradient_norm", "skipped"})
+_SHOWN_LESS = frozenset(
+    {
+        "cluster_entropy",
+        "gradient_norm",
+        "lr",
+        "mean_target_entropy",
+        "pixel_entropy",
+        "skipped",
+        "target_entropy",
+    }
+)
 
 
 class Recorder:
@@ -76,10 +87,12 @@ class Recorder:
             self._file.flush()
         seconds = time.monotonic() - self._first_time
         speed = (step - self._first_step) * images / max(seconds, 1e-9)
-        for name, value in {**values, "images_per_second": speed}.items():
+        memory = peak_memory() / 2**30
+        measured = {"images_per_second": speed, "memory_gib": memory}
+        for name, value in {**values, **measured}.items():
             self._events.scalar(name, value, step=step)
-        shown = [f"{name} {value:.3g}" for name, value in values.items() if name not in _NOT_SHOWN]
-        numbers = "  ".join([*shown, f"{speed:.0f} images/s"])
+        shown = [f"{name} {value:.3g}" for name, value in values.items() if name not in _SHOWN_LESS]
+        numbers = "  ".join([*shown, f"{speed:.0f} images/s", f"{memory:.1f} GiB"])
         self._bar.update(self._task, numbers=numbers)
         due = time.monotonic() - self._line_time >= LINE_SECONDS or step == self.total
         if not self.console.is_terminal and due:

@@ -1,18 +1,25 @@
 """Open what training left: a run folder becomes a model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vilseg_core.models import ModelConfig, ViLSeg, build_model
+from torch import Tensor
+
+from vilseg_core.models import ViLSeg, build_model
 from vilseg_data import Tokenizer
-from vilseg_train.checkpoint import CheckpointError, load_module, newest_checkpoint
+from vilseg_train.checkpoint import Checkpoint, CheckpointError, load_module, newest_checkpoint
 from vilseg_train.config import RunConfig, parse_config
+
+# What self-training adds to a checkpoint, beside `model`.
+CLASSIFIER = "classifier"
 
 
 @dataclass(frozen=True)
 class Run:
     """A trained model, ready for use, with what belongs to it.
 
+    `classifier` is what self-training made, a row of numbers for each of its words; None without.
     `warnings` says which newer checkpoints were refused, and why.
     """
 
@@ -22,6 +29,7 @@ class Run:
     config: RunConfig
     step: int
     warnings: tuple[str, ...]
+    classifier: Mapping[str, Tensor] | None = None
 
 
 def open_run(folder: Path | str) -> Run:
@@ -36,7 +44,7 @@ def open_run(folder: Path | str) -> Run:
         )
     checkpoint, path, refused = newest_checkpoint(folder / "checkpoints")
     config = parse_config(checkpoint.facts["config"])
-    model = build_model(without_sources(config.model))
+    model = build_model(config.model.without_sources())
     load_module(model, checkpoint.part("model"), path=path)
     return Run(
         folder=folder,
@@ -45,13 +53,12 @@ def open_run(folder: Path | str) -> Run:
         config=config,
         step=checkpoint.step,
         warnings=tuple(f"{error}; using {path.name}" for error in refused),
+        classifier=_classifier(checkpoint, config),
     )
 
 
-def without_sources(config: ModelConfig) -> ModelConfig:
-    """The same architecture, without the weights it once began from: a checkpoint brings its own.
-
-    Those may no longer be at hand where the run is opened.
-    """
-    image = config.image.model_copy(update={"pretrained": False, "checkpoint": None})
-    return config.model_copy(update={"image": image})
+def _classifier(checkpoint: Checkpoint, config: RunConfig) -> dict[str, Tensor] | None:
+    if config.self_train is None:
+        return None
+    rows = checkpoint.part(CLASSIFIER)["weight"]
+    return dict(zip(config.self_train.words, rows, strict=True))

@@ -20,6 +20,7 @@ from vilseg_train.folder import check_target
 from vilseg_train.progress import say, track
 from vilseg_train.run import open_run
 from vilseg_train.segment_files import Segmented, file_names, write_segmented
+from vilseg_train.segment_taught import segment_taught
 
 # A palette picture has 256 colours; the ids of words are written as such.
 _MOST_WORDS = 256
@@ -71,6 +72,16 @@ def segment_images(
     for warning in run.warnings:
         say(console, f"warning: {warning}")
     run.model.to(device)
+    if run.classifier is not None:
+        return segment_taught(
+            run,
+            images,
+            words=words.words,
+            target=target,
+            templates=options.templates,
+            inference=options.inference,
+            console=console,
+        )
     cache = None if options.cache is None else FeatureCache(options.cache)
     weights = weights_hash(run.model) if cache is not None else ""
     store = None if cache is None else CachedWords(cache, weights=weights)
@@ -133,9 +144,9 @@ def _open(
     found = [None if kept is None else kept.get(photo.content, device=device) for photo in photos]
     new = [i for i, encoded in enumerate(found) if encoded is None]
     if new:
-        for i, encoded in zip(new, segmenter.encode([photos[i].image for i in new]), strict=True):
-            found[i] = encoded
+        for i, made in zip(new, segmenter.encode([photos[i].image for i in new]), strict=True):
+            found[i] = made
             if kept is not None:
-                kept.put(photos[i].content, encoded)
-    encoded = [x for x in found if x is not None]
-    return segmenter.open([photo.image for photo in photos], encoded=encoded)
+                kept.put(photos[i].content, made)
+    ready = [encoded for encoded in found if encoded is not None]
+    return segmenter.open([photo.image for photo in photos], encoded=ready)

@@ -16,12 +16,12 @@ from vilseg_eval import (
     PatchSegmenter,
     PredictionFolder,
     Segmenter,
-    ViLSegSegmenter,
 )
 from vilseg_eval.prompts import PHOTO_TEMPLATE
 from vilseg_train.device import choose_device
 from vilseg_train.explain import explain
 from vilseg_train.run import Run, open_run
+from vilseg_train.selftrained import own_segmenter
 
 _Options = TypeVar("_Options", bound=BaseModel)
 
@@ -126,9 +126,10 @@ def build_segmenter(
             inference=InferenceConfig(**parsed.model_dump(exclude=own)),
             **parsed.model_dump(include=own),
         )
-    kind = ViLSegSegmenter if name == "vilseg" else PatchSegmenter
     inference = inference_of(given)
-    return kind(run.model, run.tokenizer, words, templates=templates, inference=inference)
+    if name == "vilseg":
+        return own_segmenter(run, words, templates=templates, inference=inference)
+    return PatchSegmenter(run.model, run.tokenizer, words, templates=templates, inference=inference)
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from vilseg_data import CaptionSource, StreamLoader, build_captions, build_loade
 from vilseg_train import __version__
 from vilseg_train.ahead import Ahead
 from vilseg_train.allocator import keep_freed_memory
+from vilseg_train.card import write_card
 from vilseg_train.checkpoint import (
     Checkpoint,
     checkpoint_path,
@@ -28,7 +29,6 @@ from vilseg_train.parallel import Ranks
 from vilseg_train.progress import say, track
 from vilseg_train.record import Recorder, cut_metrics
 from vilseg_train.rollback import checkpoint_before_streak, diverged
-from vilseg_train.run import without_sources
 from vilseg_train.samples import sample_picture, save_picture
 from vilseg_train.scores import record_retrieval
 from vilseg_train.snapshot import (
@@ -42,6 +42,7 @@ from vilseg_train.snapshot import (
 from vilseg_train.step import DTYPES, TrainStep
 from vilseg_train.stop import StopRequest
 from vilseg_train.vocabulary import learn_or_restore
+from vilseg_train.watch import Watch
 
 
 class Trainer:
@@ -53,8 +54,7 @@ class Trainer:
     Args:
         config: the whole configuration; the vocabulary of its text encoder is taken from the
             tokenizer.
-        out: the folder of the run: `config.toml`, `tokenizer.json`, `metrics.jsonl`,
-            `broken.jsonl`, `retrieval.json`, `checkpoints/`, `tensorboard/`, `samples/`.
+        out: the folder of the run; the README of vilseg_train lists what is in it.
         resume: go on with the run in `out` instead of beginning one there; where torchrun started
             the processes again, a run goes on by itself.
         source: captions to train on; None builds them from `config.data`.
@@ -104,7 +104,7 @@ class Trainer:
             share=self.ranks.gather if self.ranks.size > 1 else None,
         )
         torch.manual_seed(config.seed)
-        model = self.config.model if resumed is None else without_sources(self.config.model)
+        model = self.config.model if resumed is None else self.config.model.without_sources()
         dtype = DTYPES[config.train.precision]
         self.model = build_model(model, group=self.ranks.group).to(self.device, dtype)
         self.objectives = Objectives(
@@ -118,6 +118,7 @@ class Trainer:
         self.optimizer = build_optimizer(self._modules, config.optim)
         self.step = 0
         self.meter = Meter()
+        self.watch = Watch(self.config, console=self.console)
         self._random = fresh_random_state(config.seed, self.ranks)
         if resumed is not None:
             self._restore(resumed)
@@ -167,6 +168,8 @@ class Trainer:
                 image_size=self.config.model.image.image_size,
                 console=self.console,
             )
+        if self.ranks.leads:
+            write_card(self.out, config=self.config, model=self.model, step=self.step)
 
     def _train(self) -> None:
         """Train to the last step, or until the run goes back to a checkpoint."""
@@ -262,6 +265,7 @@ class Trainer:
             recorder.advance(step)
             if logged:
                 recorder.log(step, means, images=train.batch_size)
+                self.watch.look(step, means)
             if train.sample_images and (step % train.sample_every == 0 or last):
                 self._draw_samples(recorder)
         # Within a streak there is nothing that the checkpoint before it does not hold.

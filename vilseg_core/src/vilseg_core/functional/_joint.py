@@ -21,6 +21,7 @@ from vilseg_core.functional._pixels import (
     pixel_weights,
 )
 from vilseg_core.ops import Implementation, choose_implementation, moments, triton_information
+from vilseg_core.ops.dispatch import WITHOUT_FLOAT64
 
 
 class Joint(NamedTuple):
@@ -108,8 +109,8 @@ def joint_of(call: Call) -> Joint:
     """The joint of every head (one where `head` is None), in float64 if the device has it."""
     with without_autocast(call.a):
         if call.implementation == "reference":
-            a, b = _pixels_first(call.a, call), _pixels_first(call.b, call)
-            found = pair_moments(a, b, call.weights, displacement=call.displacement)
+            p, q = _assignments(call.a, call), _assignments(call.b, call)
+            found = pair_moments(p, q, call.weights, displacement=call.displacement)
             if call.group is None:
                 return _joint(found)
             total = found.restored()
@@ -126,12 +127,14 @@ def _moments_in_blocks(call: Call) -> Tensor:
     return torch.stack([function(a, b, channel_dim=dim, weights=call.weights) for a, b in heads])
 
 
-def _pixels_first(logits: Tensor, call: Call) -> Tensor:
-    """(heads, ..., c), in the dtype computed in."""
-    logits = logits.to(call.dtype)
+def _assignments(logits: Tensor, call: Call) -> Tensor:
+    """(heads, ..., c), float64 where the device has it, so that a gradient is rounded once."""
+    wide = call.dtype if logits.device.type in WITHOUT_FLOAT64 else torch.float64
+    # Along the clusters where they are: an innermost dimension of few is slow to take softmaxes of.
+    shares = logits.to(wide).softmax(call.dim)
     if call.head is None:
-        return logits.movedim(call.dim, -1)[None]
-    return logits.movedim((call.head, call.dim), (0, -1))
+        return shares.movedim(call.dim, -1)[None]
+    return shares.movedim((call.head, call.dim), (0, -1))
 
 
 def _joint(found: PairMoments) -> Joint:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vilseg_core.ops.dispatch import WITHOUT_FLOAT64
 from vilseg_core.ops.offsets import restored
 
 
@@ -31,14 +30,15 @@ class PairMoments(NamedTuple):
 
 
 def pair_moments(
-    logits_a: Tensor, logits_b: Tensor, weights: Tensor | None, *, displacement: int
+    shares_a: Tensor, shares_b: Tensor, weights: Tensor | None, *, displacement: int
 ) -> PairMoments:
-    """Moments of all pairs; logits (heads, ..., c), weights (...), with ... = (b, h, w) for T > 0.
+    """Moments of all pairs; shares (heads, ..., c), weights (...), with ... = (b, h, w) for T > 0.
 
-    float64 where the device has it, derivatives of every order.
+    In the dtype of the shares, derivatives of every order.
     """
-    p, low_p = _above_lowest(logits_a.softmax(-1))
-    q, low_q = _above_lowest(logits_b.softmax(-1))
+    p, low_p = _above_lowest(shares_a)
+    q, low_q = _above_lowest(shares_b)
+    weights = None if weights is None else weights.to(p.dtype)
     if displacement > 0:
         if weights is None:
             weights = p.new_ones(p.shape[1:-1])
@@ -53,13 +53,12 @@ def pair_moments(
     else:
         left, partners, of_p, of_q = p, q, p, q
         mass = p.new_full((), p[0, ..., 0].numel())
-    wide = p.dtype if p.device.type in WITHOUT_FLOAT64 else torch.float64
-    products = (left.flatten(1, -2).mT @ partners.flatten(1, -2)).to(wide)
-    sums_p, sums_q = (x.flatten(1, -2).sum(1).to(wide) for x in (of_p, of_q))
-    corner = mass.to(wide).expand(p.shape[0], 1, 1)
+    products = left.flatten(1, -2).mT @ partners.flatten(1, -2)
+    sums_p, sums_q = (x.flatten(1, -2).sum(1) for x in (of_p, of_q))
+    corner = mass.expand(p.shape[0], 1, 1)
     top = torch.cat([products, sums_p[..., None]], dim=-1)
     bottom = torch.cat([sums_q[:, None], corner], dim=-1)
-    return PairMoments(torch.cat([top, bottom], dim=1), low_p.to(wide), low_q.to(wide))
+    return PairMoments(torch.cat([top, bottom], dim=1), low_p, low_q)
 
 
 def _above_lowest(shares: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,6 +42,9 @@ class ImageEncoderConfig(_Config):
     replaces the patch projection by stride-2 3x3 convolutions. `pooling` makes the global feature;
     `sharpness` is that of `"lse"`. `pretrained` downloads timm's weights, `checkpoint` reads a
     local file. `mean` and `std` normalise images in [0, 1]; CLIP's.
+
+    `name` may also be "package.module:Name", an encoder of one's own (see `models.own`), whose
+    `options` are its own; it takes from the other fields what it likes.
     """
 
     name: str = "vit_base_patch16_clip_224"
@@ -136,8 +139,17 @@ class ImageEncoderConfig(_Config):
 
 
 class TextEncoderConfig(_Config):
-    """CLIP's text transformer; `layers=0` with `pooling="mean"` is a bag of words."""
+    """CLIP's text transformer; `layers=0` with `pooling="mean"` is a bag of words.
 
+    `name` may also be "package.module:Name", an encoder of one's own (see `models.own`), to whom
+    `options` belong. `checkpoint` reads a local file in CLIP's or open_clip's layout; OpenAI's
+    weights were trained with `activation="quick_gelu"`.
+    """
+
+    name: str = "clip"
+    options: dict[str, int | float | bool | str] = {}
+    checkpoint: Path | None = None
+    activation: Literal["gelu", "quick_gelu"] = "gelu"
     vocab_size: Annotated[int, Field(ge=2)] = 49408
     context_length: PositiveInt = 77
     width: PositiveInt = 512
@@ -146,6 +158,19 @@ class TextEncoderConfig(_Config):
     pooling: Literal["end_of_text", "mean"] = "end_of_text"
     end_of_text: int = 49407
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _name_is_known(self) -> Self:
+        if self.name != "clip" and ":" not in self.name:
+            raise ValueError(
+                f'name: expected "clip" or "package.module:Name", came {self.name!r}; name one'
+            )
+        if self.name == "clip" and self.options:
+            raise ValueError(
+                f"options: expected none for CLIP's text transformer, came {list(self.options)}; "
+                "they are for an encoder of your own, named by text.name"
+            )
+        return self
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -205,3 +230,12 @@ class ModelConfig(_Config):
                 "region_pooling 'mean', 'max' or 'lse'"
             )
         return self
+
+    def without_sources(self) -> Self:
+        """The same architecture, without the weights it once began from: for what brings its own.
+
+        Those may no longer be at hand where a trained model is opened.
+        """
+        image = self.image.model_copy(update={"pretrained": False, "checkpoint": None})
+        text = self.text.model_copy(update={"checkpoint": None})
+        return self.model_copy(update={"image": image, "text": text})

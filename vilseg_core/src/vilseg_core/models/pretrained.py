@@ -4,6 +4,7 @@ Understood layouts: this package's own image encoder, a timm vision transformer,
 tower as OpenAI and open_clip name it. Files: safetensors, or a state dict saved by torch.save.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def load_image_weights(encoder: "ImageEncoder", path: Path) -> None:
     Raises:
         ValueError: the file cannot be read, or does not hold the weights of this encoder.
     """
-    state = _canonical(_read(path))
+    state = _canonical(read_weights(path))
     own = encoder.state_dict()
     optional = {name for name in own if not name.startswith("backbone.")}
     state = {
@@ -69,9 +70,10 @@ def load_image_weights(encoder: "ImageEncoder", path: Path) -> None:
     encoder.load_state_dict(state, strict=False)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, *, key: str = "image.checkpoint") -> dict[str, Tensor]:
+    """The tensors of a safetensors file or of a state dict, weights only; ValueError otherwise."""
     if not path.is_file():
-        raise ValueError(f"checkpoint: there is no file {path}; check image.checkpoint.")
+        raise ValueError(f"checkpoint: there is no file {path}; check {key}.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -93,15 +95,21 @@ def _read(path: Path) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def _canonical(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights under this package's names."""
-    for prefix in _PREFIXES:
+def strip_prefixes(state: dict[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
+    """What is under each of `prefixes` that any name begins with, without it, one after another."""
+    for prefix in prefixes:
         if any(name.startswith(prefix) for name in state):
             state = {
                 name[len(prefix) :]: value
                 for name, value in state.items()
                 if name.startswith(prefix)
             }
+    return state
+
+
+def _canonical(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights under this package's names."""
+    state = strip_prefixes(state, _PREFIXES)
     if any(name.startswith("visual.") for name in state):
         return dict(_from_clip(name, value) for name, value in state.items())
     if any(name.startswith("backbone.") for name in state):

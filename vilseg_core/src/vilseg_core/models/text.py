@@ -3,12 +3,23 @@
 n = texts, l = tokens, w = width, d = embedding dimension. Token 0 is padding.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from vilseg_core.models.config import TextEncoderConfig
+from vilseg_core.models.pretrained_text import load_text_weights
+
+
+def quick_gelu(features: Tensor) -> Tensor:
+    """x sigmoid(1.702 x), with which OpenAI's CLIP was trained."""
+    return features * torch.sigmoid(1.702 * features)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "quick_gelu": quick_gelu}
 
 
 class TextEncoder(nn.Module):
@@ -34,13 +45,20 @@ class TextEncoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.Sequential(
             *(
-                Block(config.width, heads=config.heads, dropout=config.dropout)
+                Block(
+                    config.width,
+                    heads=config.heads,
+                    dropout=config.dropout,
+                    activation=ACTIVATIONS[config.activation],
+                )
                 for _ in range(config.layers)
             )
         )
         self.ln_final = nn.LayerNorm(config.width)
         self.projection = nn.Linear(config.width, embed_dim, bias=False)
         self._initialise()
+        if config.checkpoint is not None:
+            load_text_weights(self, config.checkpoint)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(n, l) int64, l at most `context_length` -> (n, d), of any norm.
@@ -107,9 +125,12 @@ class TextEncoder(nn.Module):
 class Block(nn.Module):
     """Causal self-attention and a feed-forward part, each after a norm and beside a skip."""
 
-    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, *, heads: int, dropout: float, activation: Callable[[Tensor], Tensor]
+    ) -> None:
         super().__init__()
         self.heads = heads
+        self.activation = activation
         self.ln_attention = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -121,7 +142,7 @@ class Block(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(n, l, w) -> (n, l, w)."""
         features = features + self.dropout(self._attend(self.ln_attention(features)))
-        hidden = F.gelu(self.expand(self.ln_feed(features)))
+        hidden = self.activation(self.expand(self.ln_feed(features)))
         fed: Tensor = features + self.dropout(self.contract(hidden))
         return fed
 

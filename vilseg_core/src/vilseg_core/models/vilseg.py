@@ -3,12 +3,17 @@
 b = images, n = texts, d = embedding dimension, c = clusters, r = regions, k = prototypes.
 """
 
+from pathlib import Path
+from typing import Any, Self
+
 from torch import Tensor, nn
 
 from vilseg_core.distributed import ProcessGroup
 from vilseg_core.layers import ClusteringHead, Pooling, build_pooling
-from vilseg_core.models.config import ModelConfig
+from vilseg_core.models.config import ImageEncoderConfig, ModelConfig, TextEncoderConfig
 from vilseg_core.models.image import ImageEncoder, ImageFeatures
+from vilseg_core.models.own import is_own, own_image_encoder, own_text_encoder
+from vilseg_core.models.run_folder import read_run
 from vilseg_core.models.text import TextEncoder
 
 
@@ -44,6 +49,32 @@ class ViLSeg(nn.Module):
                 config.region_pooling, dim=config.embed_dim, sharpness=config.image.sharpness
             )
         )
+
+    @classmethod
+    def from_run(cls, path: Path | str) -> Self:
+        """The trained model of a run in evaluation mode, from its newest checkpoint.
+
+            model = ViLSeg.from_run("runs/world")
+
+        Checksums are not compared here; `vilseg_train.open_run` does that, passes over a damaged
+        checkpoint and brings the tokenizer as well, which is also in the run's `tokenizer.json`.
+
+        Args:
+            path: the folder of a run, or one of its checkpoints.
+
+        Raises:
+            ValueError: there is no checkpoint, or it is damaged or something else.
+        """
+        config, weights = read_run(path)
+        model = cls(config, **_parts(config.without_sources()))
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(
+                f"path: expected the weights of the model that {path} describes, came others: "
+                f"{error}; use the version of vilseg that trained it"
+            ) from error
+        return model.eval()
 
     @property
     def region_pooling(self) -> Pooling:
@@ -87,12 +118,15 @@ def build_model(config: ModelConfig, *, group: ProcessGroup | None = None) -> Vi
         ValueError: timm cannot build the image encoder, or a checkpoint does not fit.
         ImportError: timm is not installed.
     """
+    return ViLSeg(config, **_parts(config, group=group))
+
+
+def _parts(config: ModelConfig, *, group: ProcessGroup | None = None) -> dict[str, Any]:
     head = config.cluster
-    return ViLSeg(
-        config,
-        image_encoder=ImageEncoder(config.image, embed_dim=config.embed_dim),
-        text_encoder=TextEncoder(config.text, embed_dim=config.embed_dim),
-        clustering_head=ClusteringHead(
+    return {
+        "image_encoder": _image_encoder(config.image, embed_dim=config.embed_dim),
+        "text_encoder": _text_encoder(config.text, embed_dim=config.embed_dim),
+        "clustering_head": ClusteringHead(
             config.embed_dim,
             head.clusters,
             layers=head.layers,
@@ -101,5 +135,15 @@ def build_model(config: ModelConfig, *, group: ProcessGroup | None = None) -> Vi
             normalize=head.normalize,
             group=group,
         ),
-        projection=nn.Linear(config.embed_dim, config.prototypes, bias=False),
-    )
+        "projection": nn.Linear(config.embed_dim, config.prototypes, bias=False),
+    }
+
+
+def _image_encoder(config: ImageEncoderConfig, *, embed_dim: int) -> nn.Module:
+    make = own_image_encoder if is_own(config.name) else ImageEncoder
+    return make(config, embed_dim=embed_dim)
+
+
+def _text_encoder(config: TextEncoderConfig, *, embed_dim: int) -> nn.Module:
+    make = own_text_encoder if is_own(config.name) else TextEncoder
+    return make(config, embed_dim=embed_dim)

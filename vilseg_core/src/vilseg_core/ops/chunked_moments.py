@@ -1,13 +1,15 @@
 """Moments of two soft assignments over blocks of pixels: plain torch, bounded memory.
 
-c = clusters; p, q = softmax of the logits of a pixel, w = its weight. The moments are the sum over
-pixels of w [p; 1] [q; 1]^T, a (c + 1, c + 1) matrix of float64: products, both sums, the mass.
+c = clusters, m = pixels of a block; p, q = softmax of the logits of a pixel, w = its weight. The
+moments are the sum over pixels of w [p; 1] [q; 1]^T, a (c + 1, c + 1) matrix of float64: products,
+both sums, the mass.
 
-The product of a block is taken in the dtype of the logits from its probabilities less the smallest
-of their cluster, and the offsets are put back in float64. What is left is small near the start of
+The product of a block is taken in the dtype of the logits from its probabilities less an offset of
+their cluster, and the offsets are put back in float64. What is left is small near the start of
 training and exact where assignments are 0 or 1, so the covariance that the caller takes from the
-moments keeps its digits in both places, without a second pass. The backward pass computes the
-assignments again, from one number a pixel and side that the forward pass leaves.
+moments keeps its digits in both places, without a second pass.
+
+The backward pass takes the assignments from where its gradients will be, or computes them again.
 """
 
 import math
@@ -16,70 +18,89 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from vilseg_core._numerics import at_least_float32, without_autocast
+from vilseg_core.ops.block_rooms import Rooms
 from vilseg_core.ops.offsets import restored
 
-BLOCK_NUMBERS = 2**18
-"""Probabilities of one side held at once: what a processor's second-level cache has room for."""
-FEWEST_PIXELS = 256
-SAMPLED = 16
-"""Every which pixel of a block is looked at for the offsets; any offset is right."""
+BLOCK_NUMBERS = 2**19
+"""Probabilities of one side held at once: few blocks, each within a processor's cache."""
+FEWEST_PIXELS = 512
+SAMPLED = 1024
+"""About how many pixels are looked at for the offsets; any offset is right."""
 
-BOUND = 20.0
-"""Logits within it need no shift: the products of their exponentials and sums stay in float32."""
-
+Pair = tuple[Tensor, Tensor]
 Triple = tuple[Tensor, Tensor, Tensor]
-Quadruple = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @torch.library.custom_op("vilseg::moments", mutates_args=())
-def _moments(a: Tensor, b: Tensor, weights: Tensor | None, pixels: int) -> Quadruple:
-    dtype, clusters = at_least_float32(a, b), a.shape[0]
-    moments = a.new_zeros(clusters + 1, clusters + 1, dtype=torch.float64)
-    bounded = _are_bounded(a) and _are_bounded(b)
-    kept_a, kept_b = (
-        x.new_empty(x.shape[1:], dtype=dtype) if bounded else x.amax(0).to(dtype) for x in (a, b)
-    )
-    above, inner = torch.empty_like(moments), a.ndim - 1
-    left, right = (_Workspace(a, dtype, pixels) for _ in range(2))
-    with without_autocast(a):
-        for index in _blocks(a.shape[1:], pixels):
-            p, scale_p = left.exponentials(a, kept_a, index, bounded=bounded, known=False)
-            q, scale_q = right.exponentials(b, kept_b, index, bounded=bounded, known=False)
-            p, q, scale_p, scale_q = (x.flatten(-inner) for x in (p, q, scale_p, scale_q))
-            low_p, low_q = _lowest(p, scale_p), _lowest(q, scale_q)
-            # One pass over each side both divides by its sums and takes the offset off.
-            torch.addcmul(-low_p[:, None], p, scale_p, out=p)
-            torch.addcmul(-low_q[:, None], q, scale_q, out=q)
-            if weights is None:
-                above[-1, -1], above[-1, :-1] = p.shape[1], q.sum(1)
-            else:
-                w = weights[index].reshape(-1)
-                above[-1, -1], above[-1, :-1] = w.sum(), q @ w
-                p *= w
-            above[:-1, -1] = p.sum(1)
-            above[:-1, :-1] = p @ q.T
-            moments += restored(above, low_p.double(), low_q.double())
-    return moments, kept_a, kept_b, a.new_full((), bounded, dtype=torch.bool)
+def _moments(a: Tensor, b: Tensor, weights: Tensor | None, pixels: int) -> Tensor:
+    return _sum_blocks(a, b, weights, pixels, keep=None)
 
 
 @torch.library.custom_op("vilseg::moments_backward", mutates_args=())
 def _moments_backward(
     grad: Tensor,
     moments: Tensor,
-    kept_a: Tensor,
-    kept_b: Tensor,
-    bounded: Tensor,
     a: Tensor,
     b: Tensor,
     weights: Tensor | None,
     wants_weights: bool,
     pixels: int,
 ) -> Triple:
-    dtype = at_least_float32(a, b)
-    d_a, d_b = torch.empty_like(a), torch.empty_like(b)
-    d_weights = a.new_empty(a.shape[1:] if wants_weights else (0,), dtype=dtype)
+    found = torch.empty_like(a), torch.empty_like(b)
+    shape = a.shape[1:] if wants_weights else (0,)
+    d_weights = a.new_empty(shape, dtype=at_least_float32(a, b))
+    _gradients_into(found, d_weights, grad, moments, (a, b), weights, pixels)
+    return *found, d_weights
+
+
+def _sum_blocks(
+    a: Tensor, b: Tensor, weights: Tensor | None, pixels: int, *, keep: Pair | None
+) -> Tensor:
+    """The moments of logits (c, ...); the assignments are left in `keep`, in the same shape."""
+    dtype, clusters = at_least_float32(a, b), a.shape[0]
+    products = a.new_zeros(clusters, clusters, dtype=torch.float64)
+    sums_p, sums_q = products.new_zeros(2, clusters)
+    mass, product = products.new_zeros(()), a.new_empty(clusters, clusters, dtype=dtype)
+    with without_autocast(a):
+        low_p, low_q = (_smallest(x, dtype) for x in (a, b))
+        rooms = Rooms(a, b, pixels, count=3)
+        for index in _blocks(a.shape[1:], pixels):
+            whole = (slice(None), *index)
+            p, q = _assigned((a, b), keep, whole, rooms)
+            p -= low_p[:, None]
+            q -= low_q[:, None]
+            if weights is None:
+                mass += p.shape[1]
+                sums_q += q.sum(1)
+            else:
+                w = weights[index].reshape(-1)
+                mass += w.sum()
+                sums_q += q @ w
+                p *= w
+            sums_p += p.sum(1)
+            products += torch.mm(p, q.T, out=product)
+    bottom = torch.cat([sums_q, mass.reshape(1)])
+    total = torch.cat([torch.cat([products, sums_p[:, None]], dim=1), bottom[None]])
+    return restored(total, low_p.double(), low_q.double())
+
+
+def _gradients_into(
+    found: Pair,
+    d_weights: Tensor,
+    grad: Tensor,
+    moments: Tensor,
+    sources: Pair,
+    weights: Tensor | None,
+    pixels: int,
+) -> None:
+    """Write the gradients in the logits; `sources` are these, or `found` itself: assignments.
+
+    Those in the weights are left out where `d_weights` is empty.
+    """
+    dtype = found[0].dtype if sources is found else at_least_float32(*sources)
     # As p and q sum to 1, [p; 1]^T grad [q; 1] = p^T bilinear q + rest, and what this adds to the
     # gradient of p or q is constant over clusters, which a softmax does not see. The parts may
     # cancel, so they are put together in float64. The mean that is taken out is that over pixels:
@@ -89,99 +110,81 @@ def _moments_backward(
     mean = (moments[:-1, :-1] * bilinear).sum() / mass
     rest = (grad[-1, -1] + mean).to(dtype)
     bilinear = (bilinear - mean).to(dtype)
-    is_bounded = a.device.type == "cpu" and bool(bounded)
-    left, right, slope = (_Workspace(a, dtype, pixels) for _ in range(3))
-    with without_autocast(a):
-        for index in _blocks(a.shape[1:], pixels):
+    rooms = Rooms(*sources, pixels, count=4)
+    with without_autocast(moments):
+        for index in _blocks(sources[0].shape[1:], pixels):
             whole = (slice(None), *index)
-            # u = p / scale_p. Only q is scaled, by both, so that each product of the two below has
-            # each scale once: v = scale_p q.
-            u, scale_p = left.exponentials(a, kept_a, index, bounded=is_bounded, known=True)
-            v, scale_q = right.exponentials(b, kept_b, index, bounded=is_bounded, known=True)
-            v *= scale_p * scale_q
-            w = None if weights is None else weights[index]
-            d = slope.like(u)
-            torch.mm(bilinear, v.flatten(1), out=d.flatten(1))
-            value = _through_softmax(d, u, scale_p, w, out=d_a[whole])
-            torch.mm(bilinear.T, u.flatten(1), out=d.flatten(1))
-            _through_softmax(d, v, scale_p.reciprocal(), w, out=d_b[whole])
-            if wants_weights:
-                d_weights[index] = value + rest
-    return d_a, d_b, d_weights
+            if sources is found:
+                p, q = (rooms.copy(x[whole], room=room) for room, x in enumerate(found))
+            else:
+                p, q = _assigned(sources, None, whole, rooms)
+            slope, gradient = (rooms.matrix(room, p.shape[1]) for room in (2, 3))
+            w = None if weights is None else weights[index].reshape(-1)
+            sides = ((p, q, bilinear, found[0]), (q, p, bilinear.T, found[1]))
+            for own, other, matrix, target in sides:
+                torch.mm(matrix, other, out=slope)
+                if d_weights.numel() > 0 and own is p:
+                    value = torch.mul(p, slope, out=gradient).sum(0) + rest
+                    d_weights[index] = value.view_as(d_weights[index])
+                rooms.through_softmax(slope, own, out=gradient)
+                if w is not None:
+                    gradient *= w
+                block = target[whole]
+                block.copy_(torch.unflatten(gradient, 1, block.shape[1:]))
 
 
-def _through_softmax(
-    slope: Tensor, shares: Tensor, scale: Tensor, weights: Tensor | None, *, out: Tensor
-) -> Tensor:
-    """Write w (shares slope - scale shares value), value = sum of shares slope over clusters.
-
-    `slope` is overwritten; the value, (...), is returned.
+class _KeptMoments(torch.autograd.Function):
+    """`_moments` whose assignments wait where the gradients will be: no second softmax, and no more
+    memory than the gradients take. A graph that is kept has them computed again.
     """
-    slope *= shares
-    value = slope.sum(0)
-    factor = value * scale
-    if weights is not None:
-        slope *= weights
-        factor *= weights
-    torch.addcmul(slope, shares, factor, value=-1, out=out)
-    return value
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, weights: Tensor | None, pixels: int) -> Tensor:
+        ctx.kept = torch.empty_like(a), torch.empty_like(b)
+        moments = _sum_blocks(a, b, weights, pixels, keep=ctx.kept)
+        _save(ctx, (a, b, weights, pixels), moments)
+        return moments
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        if grad is None:
+            return None, None, None, None
+        moments, a, b, weights = ctx.saved_tensors
+        kept, ctx.kept = ctx.kept or _all_assigned(a, b, ctx.pixels), None
+        d_weights = a.new_empty(a.shape[1:] if ctx.needs_input_grad[2] else (0,))
+        _gradients_into(kept, d_weights, grad, moments, kept, weights, ctx.pixels)
+        return *kept, d_weights if ctx.needs_input_grad[2] else None, None
 
 
-class _Workspace:
-    """Memory for one side of a block, its clusters innermost where those of the logits are."""
-
-    def __init__(self, logits: Tensor, dtype: torch.dtype, pixels: int) -> None:
-        numbers = min(logits.numel(), logits.shape[0] * pixels)
-        self.numbers = logits.new_empty(numbers, dtype=dtype)
-        self.innermost = logits.stride(0) == 1
-
-    def like(self, block: Tensor) -> Tensor:
-        """Unset numbers in the shape of `block`, (c, ...), whose pixels flatten to a view."""
-        numbers = self.numbers[: block.numel()]
-        if self.innermost:
-            return numbers.view(*block.shape[1:], block.shape[0]).movedim(-1, 0)
-        return numbers.view(block.shape)
-
-    def exponentials(
-        self,
-        logits: Tensor,
-        kept: Tensor,
-        index: tuple[slice, ...],
-        *,
-        bounded: bool,
-        known: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """A softmax of a block in two factors: exponentials (c, ...), one over their sums (...).
-
-        `kept` is the second factor where logits are `bounded`, written unless `known`; else it is
-        the highest logit of each pixel, which is taken off first.
-        """
-        block = logits[(slice(None), *index)].to(self.numbers.dtype)
-        found, kept = self.like(block), kept[index]
-        if not bounded:
-            torch.sub(block, kept, out=found).exp_()
-            return found, found.sum(0).reciprocal_()
-        torch.exp(block, out=found)
-        if not known:
-            torch.sum(found, 0, out=kept).reciprocal_()
-        return found, kept
+def _assigned(
+    logits: Pair, keep: Pair | None, whole: tuple[slice, ...], rooms: Rooms
+) -> tuple[Tensor, Tensor]:
+    """Assignments of a block of both sides as matrices, written to those of `keep` as well."""
+    p, q = (
+        rooms.assignments(x[whole], room=room, keep=None if keep is None else keep[room][whole])
+        for room, x in enumerate(logits)
+    )
+    return p, q
 
 
-def _lowest(exponentials: Tensor, scale: Tensor) -> Tensor:
-    """Smallest share of each cluster among some pixels; all of them would cost as much as a sum."""
-    return (exponentials[:, ::SAMPLED] * scale[::SAMPLED]).amin(1)
+def _all_assigned(a: Tensor, b: Tensor, pixels: int) -> Pair:
+    """What the forward pass has left, again and to the same bits."""
+    found = torch.empty_like(a), torch.empty_like(b)
+    rooms = Rooms(a, b, pixels, count=3)
+    for index in _blocks(a.shape[1:], pixels):
+        _assigned((a, b), found, (slice(None), *index), rooms)
+    return found
 
 
-def _are_bounded(logits: Tensor) -> bool:
-    """Whether it is known that no logit is beyond `BOUND`.
-
-    Asked only where it pays, with clusters innermost, where the highest logit of a pixel takes as
-    long as all the rest of its softmax; and only of a CPU, which does not have to be waited for.
-    """
-    if logits.device.type != "cpu" or logits.stride(0) != 1 or logits.numel() == 0:
-        return False
-    # Not aminmax, which copies a tensor of permuted dimensions.
-    return bool(logits.amax() <= BOUND) and bool(logits.amin() >= -BOUND)
+def _smallest(logits: Tensor, dtype: torch.dtype) -> Tensor:
+    """Smallest share of each cluster, (c,), among some pixels from all over."""
+    if logits.numel() == 0:
+        return logits.new_zeros(logits.shape[0], dtype=dtype)
+    each = math.ceil(SAMPLED ** (1 / (logits.ndim - 1)))
+    steps = (slice(None, None, max(1, size // each)) for size in logits.shape[1:])
+    return logits[(slice(None), *steps)].to(dtype).softmax(0).flatten(1).amin(1)
 
 
 def _blocks(shape: Sequence[int], pixels: int) -> Iterator[tuple[slice, ...]]:
@@ -199,20 +202,14 @@ def _blocks(shape: Sequence[int], pixels: int) -> Iterator[tuple[slice, ...]]:
 
 
 @_moments.register_fake
-def _(a: Tensor, b: Tensor, _weights: Tensor | None, _pixels: int) -> Quadruple:
-    moments = a.new_empty(a.shape[0] + 1, a.shape[0] + 1, dtype=torch.float64)
-    dtype = at_least_float32(a, b)
-    kept_a, kept_b = (x.new_empty(x.shape[1:], dtype=dtype) for x in (a, b))
-    return moments, kept_a, kept_b, a.new_empty((), dtype=torch.bool)
+def _(a: Tensor, _b: Tensor, _weights: Tensor | None, _pixels: int) -> Tensor:
+    return a.new_empty(a.shape[0] + 1, a.shape[0] + 1, dtype=torch.float64)
 
 
 @_moments_backward.register_fake
 def _(
     _grad: Tensor,
     _moments: Tensor,
-    _kept_a: Tensor,
-    _kept_b: Tensor,
-    _bounded: Tensor,
     a: Tensor,
     b: Tensor,
     _weights: Tensor | None,
@@ -224,14 +221,13 @@ def _(
     return torch.empty_like(a), torch.empty_like(b), d_weights
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Quadruple) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     a, b, weights, ctx.pixels = inputs
-    ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output, a, b, weights)
+    ctx.save_for_backward(output, a, b, weights)
 
 
-def _backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad is None:
         return None, None, None, None
     wanted = ctx.needs_input_grad[2]
@@ -268,5 +264,12 @@ def moments(
         weights = weights.reshape(a.shape[1:])
     if pixels is None:
         pixels = max(FEWEST_PIXELS, BLOCK_NUMBERS // (a.shape[0] + 8))
-    found: Quadruple = _moments(a, b, weights, pixels)
-    return found[0]
+    inputs = [x for x in (a, b, weights) if x is not None]
+    keeps = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    keeps = keeps and a.dtype == b.dtype == at_least_float32(a, b)
+    # What is written twice is not for a graph that torch.compile makes of operators.
+    if keeps and not torch.compiler.is_compiling():
+        found: Tensor = _KeptMoments.apply(a, b, weights, pixels)
+    else:
+        found = _moments(a, b, weights, pixels)
+    return found

@@ -224,7 +224,7 @@ def _recolour_and_act(images: Tensor, params: AugmentationParams) -> Tensor:
     if images.device.type != "cpu" or not len(images):
         return _act(scale_and_shift(images, gain=params.gain, bias=params.bias), params)
     # Image by image, which stays in the cache between the two.
-    each = zip(images.split(1), params.gain.split(1), params.bias.split(1), strict=True)
+    each = zip(*(torch.split(x, 1) for x in (images, params.gain, params.bias)), strict=True)
     recoloured = (scale_and_shift(image, gain=gain, bias=bias) for image, gain, bias in each)
     return symmetry.act_each(recoloured, flip=params.flip, turns=params.turns)
 

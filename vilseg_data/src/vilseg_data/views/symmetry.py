@@ -19,7 +19,7 @@ def act(values: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:
         ValueError: an odd number of quarter turns, and images that are not square.
     """
     if values.device.type == "cpu" and len(values):
-        return act_each(values.split(1), flip=flip, turns=turns)
+        return act_each(torch.split(values, 1), flip=flip, turns=turns)
     h, w = values.shape[-2:]
     flipped = torch.where(_each(flip), values.flip(-1), values)
     if turns is None:

@@ -149,6 +149,8 @@ def _row(name: str, numbers: Sequence[Number], at_chance: Number, *, full: float
     tick = "" if at_chance.value is None else f'<s style="left:{_width(at_chance, full)}%"></s>'
     bars = "".join(
         f'<i class="hue{number % 6}" style="width:{_width(value, full)}%"></i>'
+        if value.value is not None
+        else '<i class="none"></i>'
         for number, value in enumerate(numbers)
     )
     values = "".join(f"<span>{percent(value.value)}</span>" for value in numbers)

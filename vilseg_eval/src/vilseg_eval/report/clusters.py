@@ -30,7 +30,7 @@ class Clusterer(Protocol):
         """c."""
         ...
 
-    def cluster_maps(self, images: Sequence[Tensor], /) -> Sequence[Tensor]:
+    def cluster_maps(self, images: list[Tensor], /) -> Sequence[Tensor]:
         """(h, w) cluster ids of each uint8 (3, h, w) image."""
         ...
 

@@ -77,7 +77,8 @@ class ConfusionTable:
         """(k, k + 1): each row's share of its pixels; nan where a class has none."""
         pixels = self.counts.sum(1, keepdims=True).astype(np.float64)
         pixels[pixels == 0] = np.nan
-        return self.counts / pixels
+        shares: NDArray[np.float64] = self.counts / pixels
+        return shares
 
     def largest(self, count: int = 12) -> list[Confusion]:
         """The largest confusions by share of the true class, then by pixels."""

@@ -25,9 +25,10 @@ def described(
 ) -> EvalResult:
     """The same evaluation with what else a report shows: "clusters", see `ClusterUsage.facts`, and
     the "command" that asked for it; None where there is none."""
+    usage = None
     # The clusters of K-means are those of one image: their numbers mean nothing in the next.
-    counted = isinstance(segmenter, Clusterer) and not isinstance(segmenter, KMeansSegmenter)
-    usage = cluster_usage(segmenter, dataset).facts() if counted else None
+    if isinstance(segmenter, Clusterer) and not isinstance(segmenter, KMeansSegmenter):
+        usage = cluster_usage(segmenter, dataset).facts()
     facts = {"clusters": usage, "command": command}
     return replace(
         evaluation,

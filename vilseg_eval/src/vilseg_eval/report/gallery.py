@@ -10,7 +10,8 @@ from PIL import Image
 from vilseg_eval.report.examples import TRUTH, Example, reduced, reduced_map
 from vilseg_eval.report.html import image
 from vilseg_eval.report.numbers import percent
-from vilseg_eval.report.pictures import SPECK, Colours, by_area, colours, photograph, shares, tint
+from vilseg_eval.report.pictures import SPECK, by_area, colours, photograph, shares, tint
+from vilseg_eval.report.vision import Colours
 
 # Pictures are shown 320 px wide at most; small ones are enlarged. A tinted photo as PNG is several
 # times its JPEG, which blurs the edges of small ones.

@@ -64,7 +64,7 @@ def reading(results: Results) -> str:
     bootstrap = next((b for r in results.values() if (b := r.get("bootstrap"))), None)
     if bootstrap:
         said.append(
-            f"Intervals hold {percent(bootstrap['level'])} % of {bootstrap['replicates']:,} "
+            f"Intervals hold {100 * bootstrap['level']:g} % of {bootstrap['replicates']:,} "
             "resamplings of the images: how much the number hangs on the choice of images, not on "
             "the seed of a training."
         )
