@@ -223,6 +223,41 @@ def segment(
         raise typer.Exit(1)
 
 
+@app.command("reproduce")
+def reproduce_study(
+    study: Annotated[str, typer.Argument(help="table1, table2, fig5, fig6 or all.")],
+    preset: Annotated[
+        str, typer.Option(metavar="PRESET|FILE.toml", help="On one of the built-in worlds.")
+    ] = "world",
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key for every row."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each row.")] = 3,
+    images: Annotated[int, typer.Option(min=1, help="Labelled scenes to score on.")] = 400,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; one a core by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("runs/reproduce"),
+) -> None:
+    """Rerun a table or figure of the paper; stopped, the same command goes on."""
+    from vilseg_train.reproduce.study import Setting, reproduce
+
+    setting = Setting(preset=preset, overrides=tuple(sets or ()), images=images)
+    reproduce(study, out=out, setting=setting, seeds=seeds, at_once=jobs, console=_console())
+
+
+@app.command()
+def doctor(
+    run: Annotated[Path, typer.Argument(help="A run, finished or under way.")],
+) -> None:
+    """Say what is wrong with a run and what to change; exit code 1 if anything is."""
+    from vilseg_train.doctor import report
+
+    if not report(run, console=_console()):
+        raise typer.Exit(1)
+
+
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run.")],

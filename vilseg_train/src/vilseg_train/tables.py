@@ -1,12 +1,13 @@
 """Scores as tables on a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from vilseg_eval.report import class_rows, summary_rows
+from vilseg_train.reproduce.summary import Line
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -48,6 +49,20 @@ def _protocols(results: Results, *, title: str) -> Table:
             shown = protocol
         table.add_row(f"  {measure}", *numbers)
     return table
+
+
+def study_table(title: str, lines: Sequence[Line], *, chance: float) -> Table:
+    """mIoU of every row of a study over its seeds, in per cent, chance last."""
+    rows = [
+        [
+            line.row.title,
+            f"{100 * line.mean:.1f}",
+            "" if line.deviation is None else f"± {100 * line.deviation:.1f}",
+        ]
+        for line in lines
+    ]
+    rows.append(["chance", f"{100 * chance:.1f}", ""])
+    return _table(f"{title}, per cent", ["", "mIoU", ""], rows)
 
 
 def demo_table(results: Results) -> Table:

@@ -1,0 +1,69 @@
+"""A picture of every study: bars with their spread, the sweep over C, the bars of the classes."""
+
+from collections.abc import Sequence
+from io import BytesIO
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vilseg_train.reproduce.plan import CLUSTER_SWEEP, Study
+from vilseg_train.reproduce.summary import CHANCE, Line
+
+_INK, _BAR, _OTHER, _FLOOR = "#222222", "#3b6fb6", "#d98324", "#888888"
+
+
+def study_figure(study: Study, lines: Sequence[Line], *, chance: float) -> bytes:
+    """The PNG of a study."""
+    draw = {"fig5": _sweep, "fig6": _classes}.get(study.name, _bars)
+    height = 3.6 if study.name != "fig6" else 0.3 * len(lines[0].iou) + 1.2
+    if draw is _bars:
+        height = 0.36 * len(lines) + 1.2
+    figure = Figure(figsize=(8.0, height), layout="constrained", dpi=150)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    seeds = len(lines[0].miou)
+    axes.set_title(f"{study.title}, {seeds} seed{'s' if seeds > 1 else ''}", loc="left", color=_INK)
+    draw(axes, lines, chance)
+    content = BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
+
+
+def _bars(axes: Axes, lines: Sequence[Line], chance: float) -> str:
+    names = [line.row.title for line in lines]
+    values = [100 * line.mean for line in lines]
+    spread = [100 * (line.deviation or 0.0) for line in lines]
+    places = range(len(lines))
+    axes.barh(places, values, xerr=spread, color=_BAR, height=0.62, ecolor=_INK, capsize=2)
+    for place, line in zip(places, lines, strict=True):
+        axes.plot([100 * v for v in line.miou], [place] * len(line.miou), ".", color=_INK, ms=3)
+    axes.set_yticks(places, names)
+    axes.invert_yaxis()
+    axes.axvline(100 * chance, color=_FLOOR, ls=":", lw=1, label=CHANCE)
+    return "mIoU, per cent: mean, one standard deviation, and every seed as a dot"
+
+
+def _sweep(axes: Axes, lines: Sequence[Line], chance: float) -> str:
+    values = [100 * line.mean for line in lines]
+    spread = [100 * (line.deviation or 0.0) for line in lines]
+    axes.errorbar(CLUSTER_SWEEP, values, yerr=spread, color=_BAR, marker="o", capsize=3)
+    axes.axhline(100 * chance, color=_FLOOR, ls=":", lw=1, label=CHANCE)
+    axes.set_xticks(CLUSTER_SWEEP)
+    axes.set_ylabel("mIoU, per cent", fontsize=8)
+    axes.set_ylim(bottom=0)
+    return "clusters C; whiskers: one standard deviation"
+
+
+def _classes(axes: Axes, lines: Sequence[Line], _chance: float) -> str:
+    first = lines[0]
+    names = sorted(first.iou, key=lambda name: -first.iou[name])
+    thickness = 0.8 / len(lines)
+    for number, (line, colour) in enumerate(zip(lines, (_BAR, _OTHER), strict=False)):
+        places = [
+            index + (number - 0.5 * (len(lines) - 1)) * thickness for index in range(len(names))
+        ]
+        values = [100 * line.iou.get(name, 0.0) for name in names]
+        axes.barh(places, values, height=thickness, color=colour, label=line.row.title)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    return "IoU, per cent, the mean over the seeds"
