@@ -95,13 +95,13 @@ def test_what_has_no_regions_is_refused() -> None:
 
 
 def test_masks_teach_a_probe(model: ViLSeg) -> None:
-    masks = WorldLabelled(split="masks", count=32, image_size=32)
+    masks = WorldLabelled(split="masks", count=48, image_size=32)
     test = WorldLabelled(split="test", count=24, image_size=32)
     short = ProbeSegmenter(model, masks, steps=1, lr=1e-6)
-    probe = ProbeSegmenter(model, masks, steps=40)
+    probe = ProbeSegmenter(model, masks, steps=80)
     assert accuracy_of(probe, masks) > 1.5 * accuracy_of(short, masks)
     assert accuracy_of(probe, test) > accuracy_of(short, test)
-    again = ProbeSegmenter(model, masks, steps=40)
+    again = ProbeSegmenter(model, masks, steps=80)
     [first], [second] = (p.segment([test[0].image]) for p in (probe, again))
     assert torch.equal(first.scores, second.scores)
     assert len(probe.words) == 22

@@ -142,7 +142,8 @@ def test_the_command_writes_where_it_is_told(tmp_path: Path) -> None:
 
 
 def test_the_command_line_is_recorded_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["/bin/vilseg", "eval", "my run", "--data", "voc"])
+    given = ["eval", "my run", "--out", "there", "--resume", "--data", "voc", "--out=here"]
+    monkeypatch.setattr("sys.argv", ["/bin/vilseg", *given])
     assert asked() == "vilseg eval 'my run' --data voc"
     monkeypatch.setattr("sys.argv", ["/bin/pytest"])
     assert asked() is None

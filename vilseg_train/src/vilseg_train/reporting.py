@@ -87,10 +87,18 @@ def report_runs(
 
 
 def asked() -> str | None:
-    """The command line that this process answers; None where it is not the `vilseg` command."""
+    """The command line that this process answers, without `--out` and `--resume`, which change no
+    number; None where it is not the `vilseg` command."""
     if Path(sys.argv[0]).name not in _COMMANDS:
         return None
-    return shlex.join(["vilseg", *sys.argv[1:]])
+    kept = ["vilseg"]
+    given = iter(sys.argv[1:])
+    for argument in given:
+        if argument == "--out":
+            next(given, None)
+        elif argument != "--resume" and not argument.startswith("--out="):
+            kept.append(argument)
+    return shlex.join(kept)
 
 
 def open_evaluations(runs: Sequence[Path]) -> list[Evaluation]:
