@@ -52,9 +52,10 @@ def test_decoders_agree_on_the_picture(inputs: Inputs, size: int) -> None:
     pictures = {name: torch.stack(images) for name, images in found.items()}
     ours = pictures["vilseg decode_image"]
     assert ours.shape == (3, 3, size, size)
-    assert torch.equal(pictures["Pillow draft + resize"], ours)
+    # torch rounds another way than Pillow between the two passes of a resize.
+    assert apart(pictures["Pillow draft + resize"], ours) <= 1
     # At half of 40 rows a JPEG is decoded at its own half, and from there on another picture.
-    assert torch.equal(pictures["Pillow + resize"], ours) == (size == 30)
+    assert (apart(pictures["Pillow + resize"], ours) <= 1) == (size == 30)
     if "torchvision decode_jpeg" in pictures:
         peer, whole = pictures["torchvision decode_jpeg"], pictures["Pillow + resize"]
         assert (peer.float() - whole.float()).abs().mean() < 2
@@ -66,7 +67,13 @@ def test_loaders_give_an_epoch_of_the_same_images(inputs: Inputs) -> None:
     found.pop("Pillow raw decode")
     assert len(found) == 4
     first, *others = (sorted(sums_of(batches)) for batches in found.values())
-    assert all(other == first for other in others)
+    # Images of 2,700 values that differ by one level here and there.
+    assert all(other == pytest.approx(first, abs=27) for other in others)
+
+
+def apart(first: Tensor, second: Tensor) -> int:
+    """The largest difference of two pictures, in levels."""
+    return int((first.int() - second.int()).abs().max())
 
 
 def sums_of(batches: list[Any]) -> list[int]:
