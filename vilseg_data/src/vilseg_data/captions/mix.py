@@ -12,7 +12,7 @@ def replace_person(captions: Sequence[str], *, by: str) -> tuple[str, ...]:
     return tuple(text.replace("<PERSON>", by) for text in captions)
 
 
-class _Changed:
+class ChangedSource:
     """Another source under its own name, what is broken in it included."""
 
     def __init__(self, source: CaptionSource) -> None:
@@ -27,7 +27,7 @@ class _Changed:
         return self._source.broken
 
 
-class NamedPersons(_Changed):
+class NamedPersons(ChangedSource):
     """`source` with `replace_person` on every caption."""
 
     def __init__(self, source: CaptionSource, *, by: str) -> None:
@@ -51,7 +51,7 @@ class NamedPersons(_Changed):
         return CaptionSample(sample.key, sample.image, captions)
 
 
-class EveryCaption(_Changed):
+class EveryCaption(ChangedSource):
     """`source` with one position for each caption, so that an epoch shows all of them.
 
     The captions of an image stay together in position and are told apart by `#0`, `#1`, ... behind

@@ -3,12 +3,13 @@
 import numpy as np
 from torch import Tensor
 
-from vilseg_data.captions.sample import Broken, CaptionSample, CaptionSource
+from vilseg_data.captions.mix import ChangedSource
+from vilseg_data.captions.sample import CaptionSample, CaptionSource
 from vilseg_data.reading import Progress, WholeSource
 from vilseg_data.seeding import generator_for
 
 
-class WrongCaptions:
+class WrongCaptions(ChangedSource):
     """`source` with the captions of a share of its images changed round among them.
 
     The images are drawn from `seed`: round(share * n) of n, and where there are two or more each
@@ -23,7 +24,7 @@ class WrongCaptions:
             raise ValueError(f"share: expected a number in [0, 1], came {share}; 0.1 is one in 10")
         if seed < 0:
             raise ValueError(f"seed: expected at least 0, came {seed}; use 0 or more")
-        self._source = source
+        super().__init__(source)
         count = round(share * len(source))
         moved = generator_for(seed, len(source)).permutation(len(source))[:count]
         # Each takes the captions of the next in a round, so that none keeps its own.
@@ -33,14 +34,6 @@ class WrongCaptions:
     @property
     def moved(self) -> list[int]:
         return sorted(self._giver)
-
-    @property
-    def name(self) -> str:
-        return self._source.name
-
-    @property
-    def broken(self) -> list[Broken]:
-        return self._source.broken
 
     def __len__(self) -> int:
         return len(self._source)
