@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.train.conftest import quiet, said, tiny_config
@@ -98,7 +99,7 @@ def test_retrieval_at_chance(tmp_path: Path) -> None:
 
 
 def test_pixels_that_are_not_near_their_words() -> None:
-    results = {
+    results: dict[str, Any] = {
         "protocols": {"all": {"miou": 0.04}},
         "chance": {"all": {"miou": 0.034}},
         "labels": ["dog", "bird", "cat", "cow", "sheep"],

@@ -134,7 +134,7 @@ class ProbeSegmenter:
             targets = labels[rows].to(scores.device)
             loss = cross_entropy(scores, targets, ignore_index=IGNORE)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
         self._weight.requires_grad_(False)
         self._bias.requires_grad_(False)
