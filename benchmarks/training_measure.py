@@ -82,26 +82,18 @@ def encoder_times(trainer: Trainer, *, device: Device, budget: Budget) -> dict[s
     def pooled(rows: Tensor) -> Tensor:
         return model.encode_image(rows).pooled
 
-    def forward(encode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-        return encode(rows)
-
     def both(encode: Callable[[Tensor], Tensor], rows: Tensor) -> None:
         model.zero_grad(set_to_none=True)
         torch.autograd.backward(encode(rows).sum())
 
+    unseen = torch.no_grad()(pooled)
     taught = config.loss.cluster_gradient == "encoder"
-    changed = both if taught else torch.no_grad()(forward)
-    calls = {
-        ENCODER["global"]: (partial(forward, pooled, images), partial(both, pooled, images)),
-        ENCODER["local"]: (partial(forward, pooled, views), partial(both, pooled, views)),
-        ENCODER["changed"]: (
-            partial(torch.no_grad()(forward), pooled, images),
-            partial(changed, pooled, images),
-        ),
-        TEXT: (
-            partial(forward, model.encode_text, tokens),
-            partial(both, model.encode_text, tokens),
-        ),
+    changed = partial(both, pooled, images) if taught else partial(unseen, images)
+    calls: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        ENCODER["global"]: (partial(pooled, images), partial(both, pooled, images)),
+        ENCODER["local"]: (partial(pooled, views), partial(both, pooled, views)),
+        ENCODER["changed"]: (partial(unseen, images), changed),
+        TEXT: (partial(model.encode_text, tokens), partial(both, model.encode_text, tokens)),
     }
     flat = [call for pair in calls.values() for call in pair]
     times = measure_times(flat, device=device, budget=budget)
