@@ -29,7 +29,7 @@ SIZES = st.tuples(st.integers(1, 30), st.integers(1, 9)).filter(lambda pair: pai
 
 
 @given(SIZES, st.integers(0, 5), st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=200)
 def test_an_epoch_shows_every_sample_once(size: tuple[int, int], seed: int, cache: bool) -> None:
     count, batch_size = size
     loader = loader_of(
@@ -45,7 +45,7 @@ def test_an_epoch_shows_every_sample_once(size: tuple[int, int], seed: int, cach
 
 
 @given(SIZES, st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=100)
 def test_dropping_the_last_keeps_batches_full(size: tuple[int, int], cache: bool) -> None:
     count, batch_size = size
     loader = loader_of(ListSource(count), batch_size=batch_size, cache=cache)
@@ -71,7 +71,7 @@ def test_dropping_the_last_keeps_batches_full(size: tuple[int, int], cache: bool
     st.booleans(),
     st.booleans(),
 )
-@settings(max_examples=60)
+@settings(max_examples=200)
 def test_resuming_anywhere_goes_on_as_if_never_stopped(
     count: int, unreadable: set[int], stop: int, first: bool, second: bool, drop_last: bool
 ) -> None:
@@ -90,7 +90,7 @@ def test_resuming_anywhere_goes_on_as_if_never_stopped(
 
 
 @given(st.sets(st.integers(0, 19), max_size=8), st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=100)
 def test_unreadable_samples_are_left_out_and_named(unreadable: set[int], cache: bool) -> None:
     loader = loader_of(ListSource(20, unreadable=sorted(unreadable)), cache=cache, drop_last=False)
     seen: Counter[str] = Counter()

@@ -1,3 +1,4 @@
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -8,7 +9,9 @@ from tests.eval.report.cases import class_sets, random_counts, result
 from tests.train.conftest import quiet, said
 from typer.testing import CliRunner
 
+from vilseg_eval import load_result, paired_differences
 from vilseg_eval.report import load_examples
+from vilseg_eval.report.score_table import signed
 from vilseg_train.cli import app
 from vilseg_train.evaluation import evaluate_folder
 from vilseg_train.reporting import asked, group_seeds, open_evaluations, report_runs
@@ -54,6 +57,24 @@ def test_runs_stand_side_by_side_with_their_differences(tmp_path: Path) -> None:
     assert "a and b on voc val" in page.read_text()
     rows = (tmp_path / "out" / "protocols.csv").read_text().splitlines()[1:]
     assert {row.split(",")[0] for row in rows} == {"a", "b"}
+
+
+def test_evaluations_of_the_same_images_have_intervals_of_their_differences(own_run: Path) -> None:
+    for segmenter in ("vilseg", "patch"):
+        evaluate_folder(own_run, data="world", count=6, segmenter=segmenter, console=quiet())
+    page = report_runs([own_run], console=quiet())
+    with (page.parent / "differences.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["run"] for row in rows} == {"patch"}
+    folders = [own_run / "eval" / name for name in ("world", "world-patch")]
+    found = paired_differences(*map(load_result, folders))["all"]
+    (told,) = (r for r in rows if r["protocol"] == "all" and r["measure"] == "miou")
+    assert [float(told[key]) for key in ("more", "low", "high")] == [
+        found["miou"],
+        *found["interval"]["miou"],
+    ]
+    low, high = (signed(end) for end in found["interval"]["miou"])
+    assert f"{signed(found['miou'])} ({low} to {high})" in page.read_text()
 
 
 def test_segmenters_of_one_run_are_labelled_by_their_names(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from vilseg_eval.report import (
     summary_rows,
 )
 from vilseg_eval.report.groups import differences
-from vilseg_eval.report.numbers import percent, protocol_rows
+from vilseg_eval.report.numbers import Number, percent, protocol_rows
 
 SETS = class_sets(5, unseen=2)
 COUNTS = [random_counts(SETS, skill=skill, seed=i) for i, skill in enumerate((0.6, 0.4, 0.3))]
@@ -182,6 +182,6 @@ def test_a_mean_over_seeds_has_the_spread_of_one_run() -> None:
 def test_differences_are_to_the_first_result(results: dict[str, Any]) -> None:
     found = differences(results, protocol="all", measure="miou")
     first, second = (r["protocols"]["all"]["miou"] for r in results.values())
-    assert found == {"second <b>|": second - first}
+    assert found == {"second <b>|": Number(second - first)}
     results["first"]["protocols"]["all"] = None
-    assert differences(results, protocol="all", measure="miou") == {"second <b>|": None}
+    assert differences(results, protocol="all", measure="miou") == {"second <b>|": Number(None)}

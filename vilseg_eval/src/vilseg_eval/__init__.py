@@ -9,6 +9,7 @@ from vilseg_eval.image_counts import ImageCounts
 from vilseg_eval.intervals import Bootstrap
 from vilseg_eval.journal import Journal
 from vilseg_eval.naming import NAME_SETS, name_set
+from vilseg_eval.paired import paired_differences
 from vilseg_eval.prompts import Prompts
 from vilseg_eval.protocols import PROTOCOLS, ClassSets, Protocol
 from vilseg_eval.results import EvalResult, Scoring, image_scores, load_result, rescore
@@ -62,6 +63,7 @@ __all__ = [
     "image_scores",
     "load_result",
     "name_set",
+    "paired_differences",
     "rescore",
     "retrieval",
 ]

@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 Interval = list[float] | None
 
 _WEIGHTS_AT_ONCE = 2**21
+_IOU = "iou "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,22 +72,51 @@ def intervals(
     Args:
         images: by the name `Protocol.matrix`; protocols whose matrix is missing are left out.
     """
+    return {
+        name: arranged(
+            {key: interval_of(values, level=bootstrap.level) for key, values in drawn.items()},
+            sets=sets,
+        )
+        for name, drawn in replicates(
+            images, protocols, sets=sets, bootstrap=bootstrap, absent=absent
+        ).items()
+    }
+
+
+def replicates(
+    images: Mapping[str, ImageCounts],
+    protocols: Iterable[Protocol],
+    *,
+    sets: ClassSets,
+    bootstrap: Bootstrap,
+    absent: Absent = "skip",
+) -> dict[str, dict[str, Floats]]:
+    """By protocol and score: the score in each draw, (b,) each, nan where undefined.
+
+    Equal numbers of images are drawn alike, so that draws of two segmenters can be paired. Scores
+    are "miou", "unseen_recall", "overall", "class_mean" and "iou <class id>".
+    """
     chosen = [p for p in protocols if p.matrix in images]
     drawn = _draw(images, chosen, sets=sets, bootstrap=bootstrap)
-    found = {}
-    for protocol in chosen:
-        sums = drawn[_source(protocol, sets=sets)]
-        values = _score(sums, protocol, sets=sets, zero=absent == "zero")
-        ends = {key: _interval(column, level=bootstrap.level) for key, column in values.items()}
-        found[protocol.name] = {
-            "miou": ends["miou"],
-            "accuracy": {key: ends[key] for key in ("unseen_recall", "overall", "class_mean")},
-            "iou": {
-                sets.names[c]: ends[f"iou {c}"]
-                for c in (() if protocol.harmonic else sets.scored(protocol))
-            },
-        }
-    return found
+    return {
+        protocol.name: _score(
+            drawn[_source(protocol, sets=sets)], protocol, sets=sets, zero=absent == "zero"
+        )
+        for protocol in chosen
+    }
+
+
+def arranged(values: Mapping[str, Any], *, sets: ClassSets) -> dict[str, Any]:
+    """What belongs to the scores of `replicates`, in the shape of `scores`."""
+    return {
+        "miou": values["miou"],
+        "accuracy": {key: values[key] for key in ("unseen_recall", "overall", "class_mean")},
+        "iou": {
+            sets.names[int(key.removeprefix(_IOU))]: value
+            for key, value in values.items()
+            if key.startswith(_IOU)
+        },
+    }
 
 
 def _source(protocol: Protocol, *, sets: ClassSets) -> tuple[str, tuple[int, ...]]:
@@ -151,7 +181,7 @@ def _score(sums: _Sums, protocol: Protocol, *, sets: ClassSets, zero: bool) -> d
         ),
         "overall": _ratio(hits.sum(1), support.sum(1), zero=False),
         "class_mean": _mean(recall),
-        **{f"iou {c}": iou[:, i] for i, c in enumerate(scored)},
+        **{f"{_IOU}{c}": iou[:, i] for i, c in enumerate(scored)},
     }
 
 
@@ -172,7 +202,8 @@ def _harmonic(a: Floats, b: Floats) -> Floats:
     return np.where(np.isnan(total), np.nan, means)
 
 
-def _interval(values: Floats, *, level: float) -> Interval:
+def interval_of(values: Floats, *, level: float) -> Interval:
+    """The percentile interval of the defined values; None where there is none."""
     defined = values[~np.isnan(values)]
     if not defined.size:
         return None

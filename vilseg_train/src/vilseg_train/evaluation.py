@@ -26,6 +26,7 @@ from vilseg_eval.features import weights_hash
 from vilseg_eval.files import write_atomically
 from vilseg_eval.passes import Alone, Ranks
 from vilseg_eval.report import described, evaluation_report
+from vilseg_eval.report.subject import evaluation_title
 from vilseg_eval.resolution import at_resolution, image_keys
 from vilseg_train.card import renew_scores
 from vilseg_train.evaluation_options import EvalOptions, Words, chosen_names
@@ -238,8 +239,9 @@ def write_evaluation(
 ) -> None:
     """Scores, tables and the page of one evaluation, all of them or none."""
     name = subject.segmenter
-    title = f"{subject.folder.name} on {subject.data} {subject.split}"
-    reports = evaluation_report({name: result}, {name: segmenter}, dataset, title=title)
+    reports = evaluation_report(
+        {name: result}, {name: segmenter}, dataset, title=evaluation_title(result.results)
+    )
     contents = {**result.files(), **reports}
     write_atomically({target / name: content for name, content in contents.items()})
 

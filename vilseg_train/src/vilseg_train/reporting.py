@@ -13,13 +13,14 @@ from typing import Any
 
 from rich.console import Console
 
+from vilseg_eval import load_result, paired_differences
 from vilseg_eval.files import write_atomically
 from vilseg_eval.report import ConfusionTable, Example, average, load_examples
 from vilseg_eval.report.confusions import load_confusions
 from vilseg_eval.report.examples import side_by_side
 from vilseg_eval.report.output import PAGE_FILE, report_files
 from vilseg_eval.report.subject import check_comparable
-from vilseg_eval.results import RESULTS_FILE
+from vilseg_eval.results import MATRICES_FILE, RESULTS_FILE
 from vilseg_train.folder import check_target
 from vilseg_train.progress import say
 from vilseg_train.tables import evaluation_tables
@@ -76,6 +77,7 @@ def report_runs(
         examples=_examples(groups),
         confusions=_confusions(groups),
         audit=_audit(evaluations),
+        paired=_paired(groups),
         plots=plots,
     )
     write_atomically({target / name: content for name, content in contents.items()})
@@ -222,6 +224,17 @@ def _confusions(groups: Mapping[str, Sequence[Evaluation]]) -> dict[str, Confusi
         if known:
             tables[label] = reduce(add, known)
     return tables
+
+
+def _paired(groups: Mapping[str, Sequence[Evaluation]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """How much better each single evaluation is than the first; nothing where one is a mean, or
+    lacks its matrices, or names other classes in another order."""
+    folders = {label: members[0].folder for label, members in groups.items()}
+    alone = len(groups) > 1 and all(len(members) == 1 for members in groups.values())
+    if not alone or not all((folder / MATRICES_FILE).is_file() for folder in folders.values()):
+        return {}
+    (_, first), *others = [(label, load_result(folder)) for label, folder in folders.items()]
+    return {label: paired_differences(first, other) for label, other in others}
 
 
 def _audit(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:

@@ -7,7 +7,9 @@ from rich.console import Console
 
 from vilseg_eval.files import write_atomically
 from vilseg_eval.presets import absent_rule, custom_protocols
-from vilseg_eval.report.output import table_files
+from vilseg_eval.report import ConfusionTable, load_examples
+from vilseg_eval.report.output import PAGE_FILE, report_files, table_files
+from vilseg_eval.report.subject import evaluation_title
 from vilseg_eval.results import EvalResult, load_result
 from vilseg_train.evaluation_options import EvalOptions
 from vilseg_train.progress import say
@@ -21,8 +23,8 @@ def rescore_folder(
     options: EvalOptions,
     intervals: bool = False,
 ) -> EvalResult:
-    """Print the scores and write `results.json`, `confusion.npz`, `images.csv` and `table.md`
-    again; with no other options than they were made with, the same bytes.
+    """Print the scores and write the files of the evaluation again, its page where there is one;
+    with no other options than they were made with, the same bytes.
 
     Args:
         options: protocols to show, absent rule, a protocol of one's own; None and empty leave
@@ -47,11 +49,26 @@ def rescore_folder(
         extra=extra or saved.scoring.extra,
     )
     result = saved if scoring == saved.scoring else saved.rescored(scoring)
-    results = {result.results["segmenter"]: result.results}
     tables = result_tables(result.results, protocols=options.shown(result.results))
-    contents = {**result.files(), **table_files(results)}
+    contents = {**result.files(), **_report(folder, result)}
     write_atomically({folder / name: content for name, content in contents.items()})
     for table in tables:
         console.print(table)
     say(console, f"scored again from {folder / 'confusion.npz'}")
     return result
+
+
+def _report(folder: Path, result: EvalResult) -> dict[str, bytes]:
+    """The tables, and the page if the folder has one."""
+    label = result.results["segmenter"]
+    results = {label: result.results}
+    if not (folder / PAGE_FILE).is_file():
+        return table_files(results)
+    return report_files(
+        results,
+        title=evaluation_title(result.results),
+        examples=load_examples(folder),
+        confusions={
+            label: ConfusionTable.of(result.matrices["all"].counts.numpy(), sets=result.sets)
+        },
+    )

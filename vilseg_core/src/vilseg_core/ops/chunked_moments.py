@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from vilseg_core._numerics import at_least_float32, without_autocast
 from vilseg_core.ops.block_rooms import Rooms
@@ -146,16 +145,37 @@ class _KeptMoments(torch.autograd.Function):
         return moments
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         if grad is None:
             return None, None, None, None
         moments, a, b, weights = ctx.saved_tensors
-        kept, ctx.kept = ctx.kept or _all_assigned(a, b, ctx.pixels), None
-        d_weights = a.new_empty(a.shape[1:] if ctx.needs_input_grad[2] else (0,))
-        _gradients_into(kept, d_weights, grad, moments, kept, weights, ctx.pixels)
-        return *kept, d_weights if ctx.needs_input_grad[2] else None, None
+        with torch.no_grad():
+            kept, ctx.kept = ctx.kept or _all_assigned(a, b, ctx.pixels), None
+            d_weights = a.new_empty(a.shape[1:] if ctx.needs_input_grad[2] else (0,))
+            _gradients_into(kept, d_weights, grad, moments, kept, weights, ctx.pixels)
+        found = [*kept, d_weights] if ctx.needs_input_grad[2] else list(kept)
+        if torch.is_grad_enabled():
+            found = [_Once.apply(x, a, b, grad) for x in found]
+        return *found, *(None,) * (4 - len(found))
+
+
+class _Once(torch.autograd.Function):
+    """The first argument, as a function of all that has no derivative.
+
+    torch's `once_differentiable` cuts the graph instead, so that a second derivative in `a` would
+    be taken for zero where `allow_unused` is given.
+    """
+
+    @staticmethod
+    def forward(_ctx: Any, gradient: Tensor, *_inputs: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(_ctx: Any, *_grads: Tensor) -> None:
+        raise RuntimeError(
+            "mutual information in chunks: cannot differentiate twice; use impl='reference'"
+        )
 
 
 def _assigned(

@@ -10,7 +10,7 @@ from vilseg_eval.image_scores import score_images
 from vilseg_eval.report.clusters import Clusterer, cluster_usage
 from vilseg_eval.report.confusions import ConfusionTable
 from vilseg_eval.report.examples import chosen, collect_examples, placed
-from vilseg_eval.report.examples_file import EXAMPLES_FILE, examples_bytes
+from vilseg_eval.report.examples_file import EXAMPLES_FILE, examples_bytes, read_examples
 from vilseg_eval.report.output import report_files
 from vilseg_eval.results import EvalResult
 from vilseg_eval.segmenters import KMeansSegmenter, Segmenter
@@ -59,17 +59,19 @@ def evaluation_report(
         places=places,
         scores={label: _image_scores(e) for label, e in evaluations.items()},
     )
+    # The page shows what is kept, so that a page made from it later is the same.
+    kept = examples_bytes(examples)
     files = report_files(
         {label: evaluation.results for label, evaluation in evaluations.items()},
         title=title,
-        examples=examples,
+        examples=read_examples(kept),
         introduction=introduction,
         confusions={
             label: ConfusionTable.of(e.matrices["all"].counts.numpy(), sets=e.sets)
             for label, e in evaluations.items()
         },
     )
-    return {**files, EXAMPLES_FILE: examples_bytes(examples)}
+    return {**files, EXAMPLES_FILE: kept}
 
 
 def _image_scores(evaluation: EvalResult) -> dict[str, float | None]:

@@ -52,24 +52,29 @@ def load_examples(folder: Path | str) -> list[Example]:
     if not path.is_file():
         return []
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return [
-                Example(
-                    key=entry["key"],
-                    image=_decoded(archive[f"photo_{number}"]).permute(2, 0, 1).to(torch.uint8),
-                    maps={
-                        title: _decoded(archive[f"map_{number}_{column}"]) - _SHIFT
-                        for column, title in enumerate(entry["maps"])
-                    },
-                    place=entry["place"],
-                    scores=entry["scores"],
-                )
-                for number, entry in enumerate(json.loads(archive["header"].item()))
-            ]
+        return read_examples(path.read_bytes())
     except (BadZipFile, KeyError, TypeError, ValueError, EOFError, OSError) as error:
         raise ValueError(
             f"folder: expected examples in {path}, came a damaged file ({error}); evaluate again"
         ) from error
+
+
+def read_examples(content: bytes) -> list[Example]:
+    """What `examples_bytes` made: the label maps exactly, the photos as JPEG keeps them."""
+    with np.load(BytesIO(content), allow_pickle=False) as archive:
+        return [
+            Example(
+                key=entry["key"],
+                image=_decoded(archive[f"photo_{number}"]).permute(2, 0, 1).to(torch.uint8),
+                maps={
+                    title: _decoded(archive[f"map_{number}_{column}"]) - _SHIFT
+                    for column, title in enumerate(entry["maps"])
+                },
+                place=entry["place"],
+                scores=entry["scores"],
+            )
+            for number, entry in enumerate(json.loads(archive["header"].item()))
+        ]
 
 
 def _encoded(picture: Image.Image, kind: str) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import fsum, sqrt
 from typing import Any
 
-from vilseg_eval.report.numbers import Results, measured
+from vilseg_eval.report.numbers import Number, Results, measured
 from vilseg_eval.report.subject import check_comparable
 
 
@@ -38,18 +38,27 @@ def average(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def differences(results: Results, *, protocol: str, measure: str) -> dict[str, float | None]:
-    """What each result after the first has more than the first, a fraction; None if undefined."""
+def differences(
+    results: Results,
+    *,
+    protocol: str,
+    measure: str,
+    paired: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Number]:
+    """What each result after the first has more than the first, undefined where one of them is.
+
+    Args:
+        paired: of `paired_differences`, by label: the intervals of what it holds.
+    """
     (_, first), *others = results.items()
     base = measured(first["protocols"].get(protocol), measure).value
-    values = {
-        label: measured(result["protocols"].get(protocol), measure).value
-        for label, result in others
-    }
-    return {
-        label: None if value is None or base is None else value - base
-        for label, value in values.items()
-    }
+    found = {}
+    for label, result in others:
+        value = measured(result["protocols"].get(protocol), measure).value
+        known = measured((paired or {}).get(label, {}).get(protocol), measure)
+        more = None if value is None or base is None else value - base
+        found[label] = Number(more, known.interval)
+    return found
 
 
 def _average(every: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:

@@ -15,7 +15,13 @@ from vilseg_eval.report.curves import risk_curves, risk_plot
 from vilseg_eval.report.examples import Example
 from vilseg_eval.report.numbers import Results
 from vilseg_eval.report.page import html_page
-from vilseg_eval.report.tables import classes_csv, markdown_report, protocols_csv
+from vilseg_eval.report.score_table import Paired
+from vilseg_eval.report.tables import (
+    classes_csv,
+    differences_csv,
+    markdown_report,
+    protocols_csv,
+)
 from vilseg_eval.report.theme import png, svg
 
 PAGE_FILE = "report.html"
@@ -29,10 +35,11 @@ def report_files(
     introduction: str = "",
     confusions: Mapping[str, ConfusionTable] | None = None,
     audit: Mapping[str, Any] | None = None,
+    paired: Paired | None = None,
     plots: bool = False,
 ) -> dict[str, bytes]:
-    """`report.html`, `table.md`, `protocols.csv` and `classes.csv` by name; the same bytes for the
-    same results.
+    """`report.html`, `table.md`, `protocols.csv` and `classes.csv` by name, with `paired` also
+    `differences.csv`; the same bytes for the same results.
 
     Args:
         plots: also every plot, as `plots/<what>.png` and `.svg`.
@@ -45,8 +52,11 @@ def report_files(
         introduction=introduction,
         confusions=confusions,
         audit=audit,
+        paired=paired,
     )
     contents = {PAGE_FILE: page.encode(), **table_files(results)}
+    if paired:
+        contents["differences.csv"] = differences_csv(paired).encode()
     if plots:
         for name, figure in _figures(results, confusions=confusions or {}):
             contents[f"plots/{name}.png"] = png(figure, transparent=False)

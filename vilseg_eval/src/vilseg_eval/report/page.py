@@ -25,7 +25,7 @@ from vilseg_eval.report.facts import facts_list
 from vilseg_eval.report.gallery import gallery
 from vilseg_eval.report.html import details, document, paragraph, plot, section
 from vilseg_eval.report.numbers import Results
-from vilseg_eval.report.score_table import reading, score_table, text_table
+from vilseg_eval.report.score_table import Paired, reading, score_table, text_table
 from vilseg_eval.report.subject import check_comparable, subject
 from vilseg_eval.report.tables import class_rows
 from vilseg_eval.report.theme import png
@@ -42,6 +42,7 @@ def html_page(
     introduction: str = "",
     confusions: Mapping[str, ConfusionTable] | None = None,
     audit: Mapping[str, Any] | None = None,
+    paired: Paired | None = None,
 ) -> str:
     """The report as one self-contained HTML text; a part without anything to show is left out.
 
@@ -53,12 +54,19 @@ def html_page(
         introduction: a paragraph of plain text under the heading.
         confusions: who was taken for whom, by label.
         audit: what `audit.json` of a words audit holds.
+        paired: how much better each is than the first, see `paired_differences`, by label.
     """
     check_comparable(results)
     first = next(iter(results.values()))
     named = list(first["names"]) if words is None else list(words)
     parts = {
-        "scores": ("Scores", [score_table(results), paragraph(reading(results), style="soft")]),
+        "scores": (
+            "Scores",
+            [
+                score_table(results, paired=paired),
+                paragraph(reading(results, paired=paired), style="soft"),
+            ],
+        ),
         "classes": ("Every class", _classes(results)),
         "confusions": ("What is taken for what", _confusions(confusions or {})),
         "images": ("Images", [gallery(examples, words=named)]),

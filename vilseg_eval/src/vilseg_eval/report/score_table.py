@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 from vilseg_eval.report.groups import differences
 from vilseg_eval.report.numbers import (
@@ -20,16 +21,23 @@ from vilseg_eval.report.numbers import (
     title,
 )
 
+Paired = Mapping[str, Mapping[str, Any]]
+"""What `paired_differences` gives, by the label of the evaluation that has more or less."""
 
-def score_table(results: Results) -> str:
-    """A group of rows for each protocol; beside a first result, how much the others have more."""
+
+def score_table(results: Results, *, paired: Paired | None = None) -> str:
+    """A group of rows for each protocol; beside a first result, how much the others have more.
+
+    Args:
+        paired: of `paired_differences`, by label.
+    """
     columns = len(results) + 2
     head = "".join(f'<th scope="col">{escape(label)}</th>' for label in ("", *results, CHANCE))
     groups = "\n".join(
         f'<tbody>\n<tr class="group"><th colspan="{columns}" scope="rowgroup"><div>'
         f"{escape(title(protocol).capitalize())}<p>{escape(explanation(protocol))}</p>"
         "</div></th></tr>\n"
-        + "\n".join(_row(row, results) for row in protocol_rows(results, protocol))
+        + "\n".join(_row(row, results, paired=paired) for row in protocol_rows(results, protocol))
         + "\n</tbody>"
         for protocol in shown_protocols(results)
     )
@@ -54,7 +62,7 @@ def text_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def reading(results: Results) -> str:
+def reading(results: Results, *, paired: Paired | None = None) -> str:
     """How to read the numbers: what they are parts of, intervals, chance."""
     said = [
         "In per cent, from one confusion matrix of the whole set. A dash is undefined or cannot be "
@@ -75,14 +83,19 @@ def reading(results: Results) -> str:
         )
     if len(results) > 1:
         said.append(f"Signed numbers are points more than {next(iter(results))!r} has.")
+    if paired:
+        said.append(
+            "Their intervals come from scoring both on the same resamplings: one without zero is a "
+            "difference that these images show, whether or not the two intervals overlap."
+        )
     return " ".join(said)
 
 
-def _row(row: Row, results: Results) -> str:
-    best = _best(row) if len(results) > 1 else None
-    more = (
-        differences(results, protocol=row.protocol, measure=row.measure) if len(results) > 1 else {}
-    )
+def _row(row: Row, results: Results, *, paired: Paired | None) -> str:
+    several = len(results) > 1
+    best = _best(row) if several else None
+    about = {"protocol": row.protocol, "measure": row.measure}
+    more = differences(results, paired=paired, **about) if several else {}
     cells = "".join(
         _cell(number, more.get(label), best=number.value is not None and number.value == best)
         for label, number in row.numbers.items()
@@ -93,11 +106,19 @@ def _row(row: Row, results: Results) -> str:
     )
 
 
-def _cell(number: Number, more: float | None, *, best: bool) -> str:
+def _cell(number: Number, more: Number | None, *, best: bool) -> str:
     style = ' class="best"' if best else ""
     around = f"<small>{number.around()}</small>" if number.around() else ""
-    delta = "" if more is None else f'<small class="more">{signed(more)}</small>'
+    delta = "" if more is None else f'<small class="more">{signed_with_ends(more)}</small>'
     return f"<td{style}><b>{percent(number.value)}</b>{around}{delta}</td>"
+
+
+def signed_with_ends(more: Number) -> str:
+    """A difference in points with its interval: "+1.2 (+0.3 to +2.0)"."""
+    if more.interval is None:
+        return signed(more.value)
+    low, high = more.interval
+    return f"{signed(more.value)} ({signed(low)} to {signed(high)})"
 
 
 def signed(value: float | None) -> str:

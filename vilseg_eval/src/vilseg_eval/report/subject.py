@@ -32,6 +32,12 @@ def check_comparable(results: Results) -> None:
             )
 
 
+def evaluation_title(result: Mapping[str, Any]) -> str:
+    """Heading of the page of one evaluation: run, data and split."""
+    on = " ".join(str(result[key]) for key in ("data", "split") if result.get(key))
+    return f"{result['run']} on {on}"
+
+
 def subject(result: Mapping[str, Any]) -> str:
     """One line: data, split, images and words."""
     split = [str(result["split"])] if result.get("split") else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
 
@@ -120,6 +120,19 @@ def classes_csv(results: Results) -> str:
             for label, result in results.items()
             for protocol, _, name, number in numbers_of(result)
             if name
+        ],
+    )
+
+
+def differences_csv(paired: Mapping[str, Mapping[str, Any]]) -> str:
+    """Every difference of `paired_differences` by label, fractions, with its interval."""
+    heading = ["run", "protocol", "measure", "class", "more", "low", "high"]
+    return _csv(
+        heading,
+        [
+            [label, protocol, measure, name, number.value, *(number.interval or (None, None))]
+            for label, found in paired.items()
+            for protocol, measure, name, number in numbers_of({"protocols": found})
         ],
     )
 
