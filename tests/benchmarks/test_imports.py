@@ -1,4 +1,4 @@
-"""The benchmarks stand on vilseg_core, or on vilseg_data or vilseg_eval, and a few libraries.
+"""The benchmarks stand on vilseg_core, or on the package they measure, and a few libraries.
 
 Peers are loaded by name, if at all.
 """
@@ -11,7 +11,11 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 ALLOWED = {"benchmarks", "vilseg_core", "torch", "numpy", "rich", "matplotlib", "pydantic"}
-ABOVE = {"data": {"vilseg_data", "PIL"}, "evaluation": {"vilseg_data", "vilseg_eval"}}
+ABOVE = {
+    "data": {"vilseg_data", "PIL"},
+    "evaluation": {"vilseg_data", "vilseg_eval"},
+    "training": {"vilseg_train"},
+}
 
 
 def imported(source: str) -> set[str]:

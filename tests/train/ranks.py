@@ -4,11 +4,13 @@ They are forked from a server that has imported everything; `vilseg_train.parall
 torchrun's environment in them.
 """
 
+import fcntl
 import multiprocessing
 import os
 import random
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -25,8 +27,8 @@ from vilseg_train.parallel import processes
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    # DistributedDataParallel imports the latter when it is made.
-    ["vilseg_train.trainer", "vilseg_train.cli", "torch._dynamo"]
+    # The last two are imported when a model and DistributedDataParallel are made.
+    ["vilseg_train.trainer", "vilseg_train.cli", "timm", "torch._dynamo"]
 )
 
 Change = Callable[[Trainer], None]
@@ -112,7 +114,7 @@ class Kill:
     """Ends a process by SIGKILL at a moment that is drawn from `seed`.
 
     Either some time into a step, from another thread, or at a write of `os.fsync` or `os.replace`:
-    before it, with half of the file written, or after it.
+    before it, with half of the file written, or after it. It says when.
     """
 
     def __init__(self, seed: int, *, rank: int | None) -> None:
@@ -127,13 +129,13 @@ class Kill:
             threading.Thread(target=self._wait, args=(trainer, step, pause), daemon=True).start()
         else:
             name = draw.choice(["fsync", "replace"])
-            self._at_write(name, number=draw.randrange(4), how=draw.randrange(3))
+            self._at_write(name, number=draw.randrange(8), how=draw.randrange(3))
 
     def _wait(self, trainer: Trainer, step: int, pause: float) -> None:
         while trainer.step < step:
             time.sleep(0.001)
         time.sleep(pause)
-        os.kill(os.getpid(), signal.SIGKILL)
+        self._kill(f"{1e3 * pause:.1f} ms into step {trainer.step}")
 
     def _at_write(self, name: str, *, number: int, how: int) -> None:
         inner, calls = getattr(os, name), 0
@@ -144,13 +146,20 @@ class Kill:
             if calls <= number:
                 inner(*args)
                 return
-            if how == 1 and name == "fsync":
-                try:
-                    os.ftruncate(args[0], os.fstat(args[0]).st_size // 2)
-                except OSError:
-                    inner(*args)  # a folder
+            if how == 1 and name == "fsync" and _is_new_file(args[0]):
+                os.ftruncate(args[0], os.fstat(args[0]).st_size // 2)
             elif how == 2:
                 inner(*args)
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._kill(f"{name} {number} of this life, {['before', 'half way', 'after'][how]}")
 
         setattr(os, name, killing)
+
+    def _kill(self, moment: str) -> None:
+        sys.stderr.write(f"rank {os.environ.get('RANK', '0')}: {moment}\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_new_file(handle: int) -> bool:
+    """Whether it is written whole: no folder, and no record that lines are added to."""
+    appended = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_APPEND
+    return stat.S_ISREG(os.fstat(handle).st_mode) and not appended

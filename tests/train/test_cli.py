@@ -51,6 +51,21 @@ def test_train_eval_segment_in_a_row(tmp_path: Path) -> None:
     assert (run / "segments" / "photo-overlay.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--self-train", "run", "world"], ["--self-train: expected", "came PRESET; leave that"]),
+        (["--self-train", "run", "--dry-run", "--profile"], ["came --dry-run, --profile; leave"]),
+        (["world", "--words", "dog"], ["--words: expected --self-train RUN beside it"]),
+        (["--images", "world"], ["--images: expected --self-train RUN beside it"]),
+    ],
+)
+def test_options_that_would_be_passed_over_are_refused(
+    arguments: list[str], parts: list[str]
+) -> None:
+    _refused(_vilseg("train", *arguments), *parts)
+
+
 def test_resume_needs_no_preset(tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert _vilseg("train", "--out", run, *sets(TINY), "--set", "train.steps=1").exit_code == 0

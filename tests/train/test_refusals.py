@@ -24,7 +24,7 @@ def extra(loss: str, *inputs: str) -> str:
         ),
         (
             ["model.cluster.clusters=1"],
-            "clusters: .*greater than or equal to 2|expected at least 2",
+            r"model\.cluster\.clusters: expected at least 2, came 1; .*the paper has 25",
         ),
         (["views.num_local=0"], r"num_local: expected at least 1 .*; give local views or"),
         (

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from vilseg_train import data_command, eval_command, report_command
 from vilseg_train.errors import RunEnded, SaidElsewhere
+from vilseg_train.train_options import check_together
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,15 +104,22 @@ def train(
         typer.Option("--self-train", metavar="RUN", help="Teach this run by its predictions."),
     ] = None,
     images: Annotated[
-        str, typer.Option(help="With --self-train: a folder of images, or world.")
-    ] = "world",
+        str | None,
+        typer.Option(help="With --self-train: a folder of images, or world, the default."),
+    ] = None,
     words: Annotated[
         str | None, typer.Option(help='With --self-train: "dog, grass" or a file of words.')
     ] = None,
 ) -> None:
     """Train a model on images with captions and leave a run folder."""
+    check_together(
+        self_train=self_train is not None,
+        training={"PRESET": preset, "--dry-run": dry, "--profile": profile},
+        teaching={"--images": images, "--words": words},
+    )
     if self_train is not None:
-        _self_train(self_train, images=images, words=words, sets=sets, out=out, resume=resume)
+        scenes = images or "world"
+        _self_train(self_train, images=scenes, words=words, sets=sets, out=out, resume=resume)
         return
     from vilseg_train.config import load_config
     from vilseg_train.folder import saved_config

@@ -118,12 +118,6 @@ class RunConfig(BaseModel):
                 "train.checkpoint_activations: expected false with an encoder of your own, came "
                 f"true with {own[0]}; checkpoint inside of it, and set this to false"
             )
-        if self.loss.cluster > 0 and self.model.cluster.clusters < 2:
-            raise ValueError(
-                "model.cluster.clusters: expected at least 2 while loss.cluster is "
-                f"{self.loss.cluster}, came {self.model.cluster.clusters}; one cluster has nothing "
-                "to tell apart: give more or set loss.cluster=0"
-            )
         return self
 
     def with_tokenizer(self, tokenizer: Tokenizer) -> Self:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from vilseg_data.files import UNFINISHED
 from vilseg_eval.files import write_atomically
 from vilseg_train.checkpoint import (
     Checkpoint,
@@ -60,22 +61,36 @@ def check_file_target(out: Path) -> None:
 
 
 def claim_new(out: Path) -> None:
-    """Check that a new run may be written to `out`: absent, or without any file in it."""
+    """Check that a new run may be written to `out`: absent, or without any file in it.
+
+    What a process that was killed in its first save has left is deleted.
+    """
     check_target(out)
-    # A process that was killed in its first save leaves a part of it.
     if out.is_dir() and any(p.is_file() and p.suffix != ".part" for p in out.rglob("*")):
         raise ConfigError(
             f"--out {out} exists and is not empty; go on with it by --resume, "
             "or give another folder"
         )
+    _clear_unfinished(out)
 
 
 def claim_resumed(out: Path) -> tuple[Checkpoint, Path, list[CheckpointError]]:
-    """The checkpoint from which the run in `out` goes on, as `newest_checkpoint` gives it."""
+    """The checkpoint from which the run in `out` goes on, as `newest_checkpoint` gives it.
+
+    What a killed process has left half written is deleted.
+    """
     try:
-        return newest_checkpoint(out / "checkpoints")
+        found = newest_checkpoint(out / "checkpoints")
     except CheckpointError as error:
         raise CheckpointError(f"--resume: cannot go on in {out}: {error}") from error
+    _clear_unfinished(out)
+    return found
+
+
+def _clear_unfinished(out: Path) -> None:
+    for folder in (out, out / "checkpoints", out / "samples"):
+        for part in folder.glob(UNFINISHED):
+            part.unlink(missing_ok=True)
 
 
 def claim(out: Path, *, resume: bool, ranks: Ranks, console: Console) -> Checkpoint | None:

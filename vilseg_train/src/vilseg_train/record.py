@@ -1,6 +1,7 @@
 """What a run leaves to read: metrics as JSON lines, TensorBoard events, a progress bar."""
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,6 +100,11 @@ class Recorder:
             self._line_time = time.monotonic()
             left = (self.total - step) * seconds / max(step - self._first_step, 1)
             say(self.console, f"step {step}/{self.total}  {numbers}  {left / 60:.1f} min left")
+
+    def sync(self) -> None:
+        """Put the lines so far on the disk, before a checkpoint that goes on from them."""
+        with naming(self._path):
+            os.fsync(self._file.fileno())
 
     def picture(self, step: int, picture: Picture) -> None:
         """Show a picture, uint8 (h, w, 3), among the TensorBoard events."""

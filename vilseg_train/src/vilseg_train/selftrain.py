@@ -144,6 +144,8 @@ class SelfTrainer:
         write_card(self.out, config=self.config, model=self.model, step=self.step)
 
     def _train(self) -> None:
+        if self.step == 0:
+            self._save()  # from here on it can be resumed
         write_texts(
             self.out,
             {"config.toml": self.config.to_toml(), "tokenizer.json": self.tokenizer.to_json()},
@@ -245,6 +247,7 @@ class SelfTrainer:
         if step % options.log_every == 0 or last:
             recorder.log(step, self.meter.take(), images=options.batch_size)
         if stopped or last or step % options.checkpoint_every == 0:
+            recorder.sync()
             self._save()
 
     def _optimizer(self) -> torch.optim.AdamW:

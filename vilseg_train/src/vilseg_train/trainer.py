@@ -13,11 +13,7 @@ from vilseg_train import __version__
 from vilseg_train.ahead import Ahead
 from vilseg_train.allocator import keep_freed_memory
 from vilseg_train.card import write_card
-from vilseg_train.checkpoint import (
-    Checkpoint,
-    checkpoint_path,
-    save_checkpoint,
-)
+from vilseg_train.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
 from vilseg_train.config import RunConfig, parse_config
 from vilseg_train.device import choose_device
 from vilseg_train.errors import TrainingStopped
@@ -271,6 +267,8 @@ class Trainer:
         # Within a streak there is nothing that the checkpoint before it does not hold.
         due = step % train.checkpoint_every == 0 and self.meter.in_a_row == 0
         if stopped or due or last:
+            if recorder is not None:
+                recorder.sync()
             self._save()
             self._list_broken()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 try:
-    from pydantic import BaseModel, ConfigDict, Field, model_validator
+    from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 except ImportError as error:
     raise ImportError(
         "vilseg_core.models needs pydantic; install it with: pip install 'vilseg-core[models]'"
@@ -196,11 +196,21 @@ class TextEncoderConfig(_Config):
 class ClusterConfig(_Config):
     """The clustering head; the defaults add the paper's 0.08 M parameters (6 x 512 -> 25)."""
 
-    clusters: Annotated[int, Field(ge=2)] = 25
+    clusters: int = 25
     layers: PositiveInt = 1
     hidden_dim: PositiveInt | None = None
     heads: PositiveInt = 6
     normalize: Literal["none", "l2", "batch"] = "l2"
+
+    @field_validator("clusters")
+    @classmethod
+    def _clusters_tell_apart(cls, clusters: int) -> int:
+        if clusters < 2:
+            raise ValueError(
+                f"expected at least 2, came {clusters}; one cluster has nothing to tell apart, the "
+                "paper has 25"
+            )
+        return clusters
 
     @model_validator(mode="after")
     def _hidden_dim_is_used(self) -> Self:

@@ -1,0 +1,57 @@
+"""Killed without a word at random moments, a run ends in the bits of one that never was."""
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from tests.train import ranks
+
+from vilseg_train.checkpoint import list_checkpoints, read_checkpoint
+
+# Batches decoded by threads, lines of the record that span checkpoints, a stop in each part of the
+# losses' schedule, every random state in use.
+CONFIG = (
+    "data.cache=false",
+    "model.text.dropout=0.2",
+    "loss.vision_targets=center",
+    "views.jitter=0.5",
+    "train.steps=14",
+    "train.log_every=3",
+    "train.sample_every=7",
+    "train.retrieval_images=2",
+)
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    first, second = (read_checkpoint(list_checkpoints(x / "checkpoints")[-1]) for x in (a, b))
+    assert first.tensors.keys() == second.tensors.keys()
+    assert [k for k, v in first.tensors.items() if not torch.equal(v, second.tensors[k])] == []
+    assert (first.step, first.facts) == (second.step, second.facts)
+    for file in ("metrics.jsonl", "retrieval.json", "config.toml", "tokenizer.json"):
+        assert (a / file).read_bytes() == (b / file).read_bytes(), file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "kills"), [(1, 20), (2, 6)])
+def test_killed_and_resumed_equals_never_killed(count: int, kills: int, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    ranks.run(count, ranks.train_rank, CONFIG, whole, False, None)
+    draw = random.Random(1000 * count + kills)
+    killed, runs = 0, 0
+    while killed < kills:
+        out = tmp_path / f"run-{runs}"
+        runs += 1
+        codes: list[int | None] = []
+        while codes != [0] * count:
+            # One of the two alone, or both at once, as when a machine goes down.
+            victim = draw.choice([None, 0, 1]) if count == 2 else None
+            seed = draw.randrange(10**6)
+            kill = ranks.Kill(seed, rank=victim) if killed < kills else None
+            resume = bool(list_checkpoints(out / "checkpoints"))
+            codes = ranks.finish(ranks.start(count, ranks.train_rank, CONFIG, out, resume, kill))
+            assert -signal.SIGKILL in codes or codes == [0] * count, codes
+            killed += -signal.SIGKILL in codes
+        assert_same_run(out, whole)
+        assert list(out.rglob(".*.part")) == []
