@@ -16,6 +16,7 @@ from vilseg_core.ops import (
     chunked_moments,
     moments,
 )
+from vilseg_core.ops.block_rooms import INNERMOST_FROM
 from vilseg_core.ops.dispatch import CHUNKED_FROM
 
 
@@ -33,11 +34,27 @@ def problem(seed: int, *shape: int) -> tuple[Tensor, Tensor, Tensor]:
     pixels=st.integers(1, 200),
     masked=st.booleans(),
     learned=st.booleans(),
+    orders=st.tuples(st.permutations(range(4)), st.permutations(range(4))),
+    many=st.booleans(),
 )
 def test_moments_equal_those_of_all_pixels_at_once(
-    seed: int, shape: tuple[int, int, int, int], pixels: int, masked: bool, learned: bool
+    seed: int,
+    shape: tuple[int, int, int, int],
+    pixels: int,
+    masked: bool,
+    learned: bool,
+    orders: tuple[list[int], list[int]],
+    many: bool,
 ) -> None:
+    if many:
+        shape = (shape[0], shape[1] + INNERMOST_FROM, *shape[2:])
     a, b, weights = problem(seed, *shape)
+    # Dimensions lie in memory in any order, each side's own.
+    a, b = (
+        x.detach().permute(order).contiguous().permute(*torch.tensor(order).argsort().tolist())
+        for x, order in zip((a, b), orders, strict=True)
+    )
+    a, b = a.requires_grad_(), b.requires_grad_()
     weights.requires_grad_(learned)
     inputs = (a, b, weights) if masked and learned else (a, b)
     found = moments(a, b, channel_dim=1, weights=weights if masked else None, pixels=pixels)

@@ -58,31 +58,19 @@ def _moments_backward(
 def _sum_blocks(
     a: Tensor, b: Tensor, weights: Tensor | None, pixels: int, *, keep: Pair | None
 ) -> Tensor:
-    """The moments of logits (c, ...); the assignments are left in `keep`, in the same shape."""
-    dtype, clusters = at_least_float32(a, b), a.shape[0]
-    products = a.new_zeros(clusters, clusters, dtype=torch.float64)
-    sums_p, sums_q = products.new_zeros(2, clusters)
-    mass, product = products.new_zeros(()), a.new_empty(clusters, clusters, dtype=dtype)
+    """The moments of logits (c, ...); the assignments are left in the memory of `keep`."""
+    rooms = Rooms(*(keep or (a, b)), pixels)
+    side = a.shape[0] + 1
+    product = a.new_empty(rooms.width, rooms.width, dtype=rooms.dtype)
+    total = a.new_zeros(side, side, dtype=torch.float64)
     with without_autocast(a):
-        low_p, low_q = (_smallest(x, dtype) for x in (a, b))
-        rooms = Rooms(a, b, pixels, count=3)
+        low_p, low_q = (_smallest(x, rooms.dtype) for x in (a, b))
         for index in _blocks(a.shape[1:], pixels):
-            whole = (slice(None), *index)
-            p, q = _assigned((a, b), keep, whole, rooms)
-            p -= low_p[:, None]
-            q -= low_q[:, None]
-            if weights is None:
-                mass += p.shape[1]
-                sums_q += q.sum(1)
-            else:
-                w = weights[index].reshape(-1)
-                mass += w.sum()
-                sums_q += q @ w
-                p *= w
-            sums_p += p.sum(1)
-            products += torch.mm(p, q.T, out=product)
-    bottom = torch.cat([sums_q, mass.reshape(1)])
-    total = torch.cat([torch.cat([products, sums_p[:, None]], dim=1), bottom[None]])
+            p, q = _assigned((a, b), keep, (slice(None), *index), rooms)
+            w = None if weights is None else weights[index].reshape(-1)
+            left = rooms.above(p, low_p, w, room="left")
+            right = rooms.above(q, low_q, None, room="right")
+            total += torch.mm(left, right.T, out=product)[:side, :side]
     return restored(total, low_p.double(), low_q.double())
 
 
@@ -95,7 +83,7 @@ def _gradients_into(
     weights: Tensor | None,
     pixels: int,
 ) -> None:
-    """Write the gradients in the logits; `sources` are these, or `found` itself: assignments.
+    """Write the gradients in the logits; `sources` are these, or `found` with the assignments.
 
     Those in the weights are left out where `d_weights` is empty.
     """
@@ -109,27 +97,24 @@ def _gradients_into(
     mean = (moments[:-1, :-1] * bilinear).sum() / mass
     rest = (grad[-1, -1] + mean).to(dtype)
     bilinear = (bilinear - mean).to(dtype)
-    rooms = Rooms(*sources, pixels, count=4)
+    rooms = Rooms(*sources, pixels)
     with without_autocast(moments):
         for index in _blocks(sources[0].shape[1:], pixels):
             whole = (slice(None), *index)
             if sources is found:
-                p, q = (rooms.copy(x[whole], room=room) for room, x in enumerate(found))
+                p, q = (rooms.kept(x[whole], room=r) for x, r in zip(found, "pq", strict=True))
             else:
                 p, q = _assigned(sources, None, whole, rooms)
-            slope, gradient = (rooms.matrix(room, p.shape[1]) for room in (2, 3))
             w = None if weights is None else weights[index].reshape(-1)
-            sides = ((p, q, bilinear, found[0]), (q, p, bilinear.T, found[1]))
-            for own, other, matrix, target in sides:
-                torch.mm(matrix, other, out=slope)
-                if d_weights.numel() > 0 and own is p:
-                    value = torch.mul(p, slope, out=gradient).sum(0) + rest
-                    d_weights[index] = value.view_as(d_weights[index])
-                rooms.through_softmax(slope, own, out=gradient)
-                if w is not None:
-                    gradient *= w
-                block = target[whole]
-                block.copy_(torch.unflatten(gradient, 1, block.shape[1:]))
+            # Both before either is written, since that may be where the assignments lie.
+            slopes_p, slopes_q = (rooms.matrix(room, p.shape[1]) for room in ("left", "right"))
+            torch.mm(bilinear, q, out=slopes_p)
+            torch.mm(bilinear.T, p, out=slopes_q)
+            if d_weights.numel() > 0:
+                value = torch.mul(p, slopes_p).sum(0) + rest
+                d_weights[index] = value.view_as(d_weights[index])
+            rooms.through_softmax(slopes_p, p, w, out=found[0][whole])
+            rooms.through_softmax(slopes_q, q, w, out=found[1][whole])
 
 
 class _KeptMoments(torch.autograd.Function):
@@ -181,18 +166,17 @@ class _Once(torch.autograd.Function):
 def _assigned(
     logits: Pair, keep: Pair | None, whole: tuple[slice, ...], rooms: Rooms
 ) -> tuple[Tensor, Tensor]:
-    """Assignments of a block of both sides as matrices, written to those of `keep` as well."""
-    p, q = (
-        rooms.assignments(x[whole], room=room, keep=None if keep is None else keep[room][whole])
-        for room, x in enumerate(logits)
-    )
+    """Assignments of a block of both sides as matrices, left in the memory of `keep`."""
+    kept = (None, None) if keep is None else (keep[0][whole], keep[1][whole])
+    p = rooms.assignments(logits[0][whole], room="p", keep=kept[0])
+    q = rooms.assignments(logits[1][whole], room="q", keep=kept[1])
     return p, q
 
 
 def _all_assigned(a: Tensor, b: Tensor, pixels: int) -> Pair:
     """What the forward pass has left, again and to the same bits."""
     found = torch.empty_like(a), torch.empty_like(b)
-    rooms = Rooms(a, b, pixels, count=3)
+    rooms = Rooms(*found, pixels)
     for index in _blocks(a.shape[1:], pixels):
         _assigned((a, b), found, (slice(None), *index), rooms)
     return found
