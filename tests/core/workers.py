@@ -177,15 +177,15 @@ def measure(
     model: nn.Module = towers
     if group is not None:
         model = DistributedDataParallel(towers, process_group=group, broadcast_buffers=False)
-    first, second = (x.to(dtype, copy=True).requires_grad_() for x in inputs[:2])
-    loss = model(first, second, inputs[2].to(dtype))
+    first, second, mask = (x.to(dtype, copy=True).requires_grad_() for x in inputs)
+    loss = model(first, second, mask)
     torch.autograd.backward(loss)
     found = {"value": loss.detach()}
     for key, parameter in towers.named_parameters():
         assert parameter.grad is not None, key
         found[key] = parameter.grad
     ranks = 1 if group is None else dist.get_world_size(group)
-    for key, x in (("inputs.first", first), ("inputs.second", second)):
+    for key, x in (("inputs.first", first), ("inputs.second", second), ("inputs.mask", mask)):
         found[key] = torch.zeros_like(x) if x.grad is None else x.grad / ranks
     return found
 
