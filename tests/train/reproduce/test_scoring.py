@@ -8,6 +8,7 @@ import torch
 from tests.train.conftest import quiet, tiny_config
 
 from vilseg_data import WorldCaptions, build_captions
+from vilseg_data.reading import WholeSource
 from vilseg_data.world import FIRST
 from vilseg_train import Trainer, open_run
 from vilseg_train.reproduce.job import training_scenes
@@ -60,6 +61,7 @@ def test_kept_scenes_are_those_of_the_world(tmp_path: Path, wrong: float) -> Non
     images = torch.stack([expected[i].image for i in range(len(expected))])
     for _ in range(2):
         source = training_scenes(config, folder=tmp_path)
+        assert isinstance(source, WholeSource)
         assert torch.equal(source.images(), images)
         assert [source.captions(i) for i in range(len(source))] == [
             expected.captions(i) for i in range(len(expected))
