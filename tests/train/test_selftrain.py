@@ -10,11 +10,13 @@ from PIL import Image
 from tests.train.conftest import quiet, said, sets
 from typer.testing import CliRunner
 
+from vilseg_data import WorldCaptions
 from vilseg_eval import PatchSegmenter
 from vilseg_train import open_run
 from vilseg_train.cli import app
 from vilseg_train.config import ConfigError
 from vilseg_train.evaluation import evaluate_folder
+from vilseg_train.pseudo_labels import token_labels
 from vilseg_train.selftrain import SelfTrainer
 from vilseg_train.selftrained import SelfTrainedSegmenter
 
@@ -96,6 +98,25 @@ def test_what_learns_is_what_the_configuration_says(finished_run: Path, tmp_path
     assert not torch.equal(tuned["grass"], frozen["grass"])
 
 
+def test_the_first_labels_may_be_those_of_single_tokens(finished_run: Path, tmp_path: Path) -> None:
+    changes = ("labels=tokens", "share=1", "steps=1", "rounds=1")
+    begun = trainer(finished_run, tmp_path / "run", *(f"self_train.{key}" for key in changes))
+    with torch.no_grad():
+        pixels = begun.model.encode_image(begun.images / 255).pixels
+    labels, _ = token_labels(pixels, words=begun.classifier.weight.detach(), scale=20.0)
+    begun.fit()
+    assert torch.equal(begun.labels.long(), labels)
+
+
+def test_scenes_are_of_the_world_that_is_named(finished_run: Path, tmp_path: Path) -> None:
+    begun = SelfTrainer(
+        finished_run, images="world2", words=WORDS, out=tmp_path / "run", overrides=SHORT,
+        console=quiet(),
+    )  # fmt: skip
+    scenes = WorldCaptions(world="world2", count=12, image_size=32)
+    assert torch.equal(begun.images, torch.stack([scenes[i].image for i in range(12)]))
+
+
 def test_it_is_a_run_like_any_other(finished_run: Path, taught: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (taught / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
@@ -145,7 +166,7 @@ def test_from_the_command_on_a_folder_of_photos(finished_run: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("images", "words", "override", "message"),
     [
-        ("nowhere", WORDS, "self_train.steps=1", "--images: expected a folder or world"),
+        ("nowhere", WORDS, "self_train.steps=1", "--images: expected a folder or a built-in world"),
         ("world", ("a", "a"), "self_train.steps=1", "words: expected different words"),
         ("world", WORDS, "optim.lr=1", "--set: expected keys of self_train"),
         ("world", WORDS, "self_train.shaer=1", r"unknown key self_train\.shaer; did you mean"),

@@ -1,15 +1,18 @@
 """A study from nothing to its table, and once more with nothing left to do."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
+import torch
 from tests.train.conftest import TINY, quiet, said
 
 from vilseg_train.reproduce.job import Job
 from vilseg_train.reproduce.plan import chosen_studies
 from vilseg_train.reproduce.scheduler import StudyEnded, is_done
 from vilseg_train.reproduce.study import Setting, reproduce, study_jobs
+from vilseg_train.run import open_run
 
 SETTING = Setting(overrides=tuple(TINY), images=6)
 
@@ -33,6 +36,24 @@ def test_a_study_is_trained_scored_and_gone_on_with(tmp_path: Path) -> None:
         reproduce(
             "fig6", out=out, setting=Setting(overrides=tuple(TINY), images=7), console=quiet()
         )
+
+
+def test_a_head_is_trained_anew_on_the_encoders_of_its_parent(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    written = reproduce(
+        "fig5", out=out, setting=SETTING, seeds=1, only=["clusters-5"], at_once=1, console=quiet()
+    )
+    document = json.loads(written[0].read_text())
+    assert [row["key"] for row in document["rows"]] == ["clusters-5"]
+    parent = open_run(out / "full" / "seed-0" / "run")
+    head = open_run(out / "clusters-5" / "seed-0" / "run")
+    assert head.step == parent.step - math.ceil(0.4 * parent.step)
+    assert head.model.config.cluster.clusters == 5
+    for name, weight in head.model.state_dict().items():
+        if not name.startswith("clustering_head."):
+            assert torch.equal(weight, parent.model.state_dict()[name]), name
+    norm = "clustering_head.norm.running_mean"
+    assert head.model.state_dict()[norm].abs().sum() > 0
 
 
 def test_jobs_survive_their_file() -> None:

@@ -24,7 +24,13 @@ def scored(miou: float, *, missing: bool = False) -> dict[str, Any]:
         "iou": {"grass": miou, "ball": None if missing else miou / 4},
     }
     protocols = dict.fromkeys(("gzlss", "all"), protocol)
-    return {"protocols": protocols, "chance": protocols, "parameters": 10, "steps": 5}
+    return {
+        "protocols": protocols,
+        "chance": protocols,
+        "parameters": 10,
+        "steps": 5,
+        "images_per_second": 7.0,
+    }
 
 
 def scores_of(study: Study, values: list[float]) -> dict[str, list[dict[str, Any]]]:

@@ -105,7 +105,7 @@ def train(
     ] = None,
     images: Annotated[
         str | None,
-        typer.Option(help="With --self-train: a folder of images, or world, the default."),
+        typer.Option(help="With --self-train: a folder of images, world (the default) or world2."),
     ] = None,
     words: Annotated[
         str | None, typer.Option(help='With --self-train: "dog, grass" or a file of words.')
@@ -233,7 +233,9 @@ def segment(
 
 @app.command("reproduce")
 def reproduce_study(
-    study: Annotated[str, typer.Argument(help="table1, table2, fig5, fig6 or all.")],
+    study: Annotated[
+        str, typer.Argument(help="table1, table2, fig5, fig6, generalisation or all.")
+    ],
     preset: Annotated[
         str, typer.Option(metavar="PRESET|FILE.toml", help="On one of the built-in worlds.")
     ] = "world",
@@ -242,6 +244,10 @@ def reproduce_study(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key for every row."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each row.")] = 3,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Variants to train; rows of others are left out."),
+    ] = None,
     images: Annotated[int, typer.Option(min=1, help="Labelled scenes to score on.")] = 400,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time; one a core by default.")
@@ -252,7 +258,15 @@ def reproduce_study(
     from vilseg_train.reproduce.study import Setting, reproduce
 
     setting = Setting(preset=preset, overrides=tuple(sets or ()), images=images)
-    reproduce(study, out=out, setting=setting, seeds=seeds, at_once=jobs, console=_console())
+    reproduce(
+        study,
+        out=out,
+        setting=setting,
+        seeds=seeds,
+        only=only.split(",") if only else (),
+        at_once=jobs,
+        console=_console(),
+    )
 
 
 @app.command()

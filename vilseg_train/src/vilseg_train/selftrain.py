@@ -68,7 +68,7 @@ class SelfTrainer:
 
     Args:
         folder: the run to begin with; not changed.
-        images: a folder of images, or "world".
+        images: a folder of images, or the name of a built-in world.
         words: the k words to tell apart.
         out: the folder of the new run.
         overrides: keys of `self_train`.
@@ -167,10 +167,10 @@ class SelfTrainer:
     def _begin_round(self) -> None:
         """Label the images with the model as it is; the optimiser begins anew."""
         options, words = self.options, self.classifier.weight.detach()
-        first = self.step == 0
+        regions = self.step == 0 and options.labels == "regions"
 
         def label(pixels: Tensor) -> tuple[Tensor, Tensor]:
-            if first:
+            if regions:
                 return region_labels(self.model, pixels, words=words, scale=options.scale)
             return token_labels(pixels, words=words, scale=options.scale)
 

@@ -8,20 +8,23 @@ from pydantic import BaseModel, ConfigDict, Field
 class SelfTrainConfig(BaseModel):
     """A model taught by its own confident predictions on images without labels.
 
-    `images` is a folder, or "world" for `count` scenes of the built-in world. `transductive` says
-    that they are the very images to be scored later: of the world the split "val", else "train"; of
-    a folder it is only recorded. `share` of the tokens of each word, the most confident ones, are
-    kept as labels. `encoder` "tuned" teaches the image encoder as well as the classifier.
+    `images` is a folder, or "world" or "world2" for `count` scenes of a built-in world.
+    `transductive` says that they are the very images to be scored later: of a world the split
+    "val", else "train"; of a folder it is only recorded. `labels` of the first round are those of
+    the clusters' regions, or of single tokens, as there would be without a clustering head. `share`
+    of the tokens of each word, the most confident ones, are kept. `encoder` "tuned" teaches the
+    image encoder as well as the classifier.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: str = Field("world", min_length=1)
-    count: int = Field(2000, ge=1, description="scenes of the world")
+    count: int = Field(2000, ge=1, description="scenes of a world")
     transductive: bool = False
     words: tuple[str, ...] = ()
     templates: tuple[str, ...] = ("a photo of a {}",)
     rounds: int = Field(1, ge=1, description="how often labels are made anew")
+    labels: Literal["regions", "tokens"] = "regions"
     share: float = Field(0.4, gt=0, le=1, description="of each word's tokens, kept as labels")
     steps: int = Field(300, ge=1, description="of a round")
     batch_size: int = Field(32, ge=1)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vilseg_data import BrokenSampleError, WorldCaptions, decode_image
 from vilseg_data.decode import IMAGE_SUFFIXES
+from vilseg_data.world import WORLDS
 from vilseg_train.config import ConfigError
 from vilseg_train.progress import say, track
 from vilseg_train.selftrain_config import SelfTrainConfig
@@ -21,13 +22,19 @@ def load_unlabelled(options: SelfTrainConfig, *, image_size: int, console: Conso
     Raises:
         ValueError: there is no such folder, or no readable image in it.
     """
-    if options.images == "world":
-        split = "val" if options.transductive else "train"
-        scenes = WorldCaptions(split=split, count=options.count, image_size=image_size)
+    if options.images in WORLDS:
+        scenes = WorldCaptions(
+            world=options.images,
+            split="val" if options.transductive else "train",
+            count=options.count,
+            image_size=image_size,
+        )
         return torch.stack([scenes[number].image for number in range(len(scenes))])
     folder = Path(options.images)
     if not folder.is_dir():
-        raise ConfigError(f"--images: expected a folder or world, came {folder}; correct the path")
+        raise ConfigError(
+            f"--images: expected a folder or a built-in world, came {folder}; correct the path"
+        )
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     images, broken = [], []
     with track("reading images", console=console) as progress:

@@ -6,7 +6,7 @@ from io import BytesIO
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vilseg_train.reproduce.plan import CLUSTER_SWEEP, Study
+from vilseg_train.reproduce.plan import Study
 from vilseg_train.reproduce.summary import CHANCE, Line
 
 _INK, _BAR, _OTHER, _FLOOR = "#222222", "#3b6fb6", "#d98324", "#888888"
@@ -46,9 +46,10 @@ def _bars(axes: Axes, lines: Sequence[Line], chance: float) -> str:
 def _sweep(axes: Axes, lines: Sequence[Line], chance: float) -> str:
     values = [100 * line.mean for line in lines]
     spread = [100 * (line.deviation or 0.0) for line in lines]
-    axes.errorbar(CLUSTER_SWEEP, values, yerr=spread, color=_BAR, marker="o", capsize=3)
+    clusters = [int(line.row.key.rpartition("-")[2]) for line in lines]
+    axes.errorbar(clusters, values, yerr=spread, color=_BAR, marker="o", capsize=3)
     axes.axhline(100 * chance, color=_FLOOR, ls=":", lw=1, label=CHANCE)
-    axes.set_xticks(CLUSTER_SWEEP)
+    axes.set_xticks(clusters)
     axes.set_ylabel("mIoU, per cent", fontsize=8)
     axes.set_ylim(bottom=0)
     return "clusters C; whiskers: one standard deviation"

@@ -7,30 +7,30 @@ first row that has no scores.
 """
 
 import json
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from vilseg_core.models import ViLSeg
-from vilseg_data import LabelledSet, build_labelled
-from vilseg_eval import Segmenter, evaluate
-from vilseg_eval.ceilings import ProbeSegmenter, TruthSegmenter
+from vilseg_data import CaptionSource, build_labelled
+from vilseg_data.captions.noise import with_wrong_captions
 from vilseg_eval.files import write_atomically
 from vilseg_train.config import RunConfig, load_config
 from vilseg_train.errors import RunEnded
 from vilseg_train.reproduce.compute import run_flop, steps_of_equal_compute
-from vilseg_train.reproduce.plan import VARIANTS, Row
-from vilseg_train.run import Run, open_run
-from vilseg_train.segmenter_choice import build_segmenter
+from vilseg_train.reproduce.plan import Row
+from vilseg_train.reproduce.scenes import KeptScenes
+from vilseg_train.reproduce.scoring import Scorer
+from vilseg_train.reproduce.variants import VARIANTS
+from vilseg_train.run import open_run
 from vilseg_train.selftrain import SelfTrainer
 from vilseg_train.trainer import Trainer
 
-SCORED_SPLIT = "test"
-MASKS_SPLIT = "masks"  # what the supervised ceiling learns from
 JOB, SCORES, RUN = "job.json", "scores.json", "run"
 
 
@@ -43,7 +43,8 @@ class Job:
         preset: what is varied, a preset or a TOML file.
         overrides: changes to the preset that all variants share.
         variant: a name of `VARIANTS`.
-        parent: the run that self-training starts from.
+        parent: the run that this one starts from.
+        scenes: folder of the training scenes that all runs share.
         seed: of training.
         rows: what is scored.
         images: labelled scenes to score on.
@@ -54,6 +55,7 @@ class Job:
     overrides: tuple[str, ...]
     variant: str
     parent: str | None
+    scenes: str
     seed: int
     rows: tuple[Row, ...]
     images: int
@@ -63,6 +65,8 @@ class Job:
         variant = VARIANTS[self.variant]
         shared = [*self.overrides, f"seed={self.seed}"]
         config = load_config(self.preset, overrides=[*shared, *variant.overrides])
+        if variant.teaches == "head":
+            return head_only(config)
         if variant.equal_compute:
             flop = run_flop(load_config(self.preset, overrides=shared))
             steps = steps_of_equal_compute(config, flop=flop)
@@ -86,76 +90,67 @@ def run_job(job: Job, *, console: Console) -> None:
     _train(job, folder / RUN, console=console)
     path = folder / SCORES
     scores: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        # A run that others start from may have no rows: that it is done must be seen all the same.
+        write_atomically({path: b"{}\n"})
+    scorer = Scorer(open_run(folder / RUN), images=job.images, seed=job.seed)
     for row in job.rows:
         if row.key not in scores:
-            scores[row.key] = score_row(row, folder / RUN, images=job.images, seed=job.seed)
+            scores[row.key] = scorer.score(row)
             write_atomically({path: (json.dumps(scores, indent=1) + "\n").encode()})
 
 
 def _train(job: Job, out: Path, *, console: Console) -> None:
     resume = (out / "checkpoints").is_dir()
-    if job.parent is None:
-        Trainer(job.config(), out=out, resume=resume, console=console).fit()
+    variant, config = VARIANTS[job.variant], job.config()
+    if variant.parent is None or variant.teaches == "head":
+        source = training_scenes(config, folder=Path(job.scenes))
+        trainer = Trainer(config, out=out, resume=resume, source=source, console=console)
+        if job.parent is not None and not resume:
+            take_encoders(trainer.model, open_run(Path(job.parent)).model)
+        trainer.fit()
         return
-    parent = Path(job.parent)
-    data = open_run(parent).config.data
+    assert job.parent is not None
+    data = open_run(Path(job.parent)).config.data
     classes = build_labelled(data.world, count=1).classes
     SelfTrainer(
-        parent,
-        images="world",
+        Path(job.parent),
+        images=data.world,
         words=classes.prompts,
         out=out,
-        overrides=[*VARIANTS[job.variant].overrides, f"self_train.seed={job.seed}"],
+        overrides=[*variant.overrides, f"self_train.seed={job.seed}"],
         resume=resume,
         console=console,
     ).fit()
 
 
-def score_row(row: Row, folder: Path, *, images: int, seed: int) -> dict[str, Any]:
-    """The protocols of one row: results.json's "protocols" and "chance", and the parameters."""
-    run = open_run(folder)
-    data = run.config.data
-    dataset = build_labelled(
-        data.world, split=SCORED_SPLIT, count=images, size=data.image_size, seed=data.seed
+def head_only(config: RunConfig) -> RunConfig:
+    """L_cluster alone, for as many steps as it has in a whole run."""
+    steps = config.train.steps - math.ceil(config.loss.cluster_start * config.train.steps)
+    changes = (
+        "loss.cross=0",
+        "loss.vision=0",
+        "loss.cluster_start=0",
+        "train.retrieval_images=0",
+        "train.sample_images=0",
     )
-    segmenter = row_segmenter(row, run, dataset=dataset, images=images, seed=seed)
-    results = evaluate(segmenter, dataset, split=SCORED_SPLIT).results
-    return {
-        "protocols": results["protocols"],
-        "chance": results["chance"],
-        "parameters": sum(p.numel() for p in run.model.parameters()),
-        "steps": run.step,
-    }
+    return config.overridden([*changes, f"train.steps={max(1, steps)}"])
 
 
-def row_segmenter(row: Row, run: Run, *, dataset: LabelledSet, images: int, seed: int) -> Segmenter:
-    """How the row reads the run."""
-    if row.segmenter == "probe":
-        data = run.config.data
-        masks = build_labelled(
-            data.world, split=MASKS_SPLIT, count=4 * images, size=data.image_size, seed=data.seed
-        )
-        return ProbeSegmenter(run.model, masks, seed=seed)
-    if row.regions is not None:
-        run = with_regions(run, row.regions)
-    name = "vilseg" if row.segmenter == "truth" else row.segmenter
-    words = dataset.classes.prompts
-    segmenter = build_segmenter(name, run, words=words, options=row.options)
-    return TruthSegmenter(segmenter, dataset) if row.segmenter == "truth" else segmenter
+def take_encoders(model: ViLSeg, parent: ViLSeg) -> None:
+    """Give a model all of the parent's weights but those of the clustering head."""
+    kept = {k: v for k, v in parent.state_dict().items() if not k.startswith("clustering_head.")}
+    missing = model.load_state_dict(kept, strict=False).missing_keys
+    assert all(name.startswith("clustering_head.") for name in missing), missing
 
 
-def with_regions(run: Run, pooling: str) -> Run:
-    """The same run, regions pooled another way."""
-    model = run.model
-    config = model.config.model_copy(update={"region_pooling": pooling})
-    changed = ViLSeg(
-        config,
-        image_encoder=model.image_encoder,
-        text_encoder=model.text_encoder,
-        clustering_head=model.clustering_head,
-        projection=model.projection,
-    )
-    return replace(run, model=changed.eval())
+def training_scenes(config: RunConfig, *, folder: Path) -> CaptionSource:
+    """The captions that `config` trains on, of scenes that are drawn once for all runs."""
+    data = config.data
+    scenes = KeptScenes(data, folder=folder)
+    if data.wrong_captions == 0:
+        return scenes
+    return with_wrong_captions(scenes, share=data.wrong_captions, seed=data.seed)
 
 
 def main(arguments: Sequence[str]) -> int:

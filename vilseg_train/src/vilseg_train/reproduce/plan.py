@@ -1,31 +1,18 @@
-"""What the paper claims, as runs to train and rows to score.
+"""What the paper claims, as rows to score.
 
-A `Variant` is a change to a preset that is trained; a `Row` is one way to read what was trained. A
-`Study` is a table or figure of the paper: rows, in order, with the paper's own numbers beside them.
+A `Row` is one way to read what was trained, a variant of a preset. A `Study` is a table or figure
+of the paper: rows, in order, with the paper's own numbers beside them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-CLUSTER_SWEEP = (5, 10, 15, 20, 25, 35)
+from vilseg_data.world import Compositions
+from vilseg_eval.prompts import PHOTO_TEMPLATE
+from vilseg_train.reproduce.variants import CLUSTER_SWEEP, VARIANTS, WRONG_CAPTIONS
+
 KMEANS_SWEEP = (5, 8, 12, 18, 25)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A change to the preset.
-
-    Attributes:
-        name: of its folder.
-        overrides: "key=value" as for `vilseg train --set`.
-        equal_compute: train for the FLOP that `full` takes in place of as many steps.
-        parent: self-training starts from this variant's run; `overrides` are then its own keys.
-    """
-
-    name: str
-    overrides: tuple[str, ...] = ()
-    equal_compute: bool = False
-    parent: str | None = None
+WORD_LISTS = (50, 100, 180)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +27,12 @@ class Row:
             "truth".
         regions: how regions are pooled; None as the run says.
         options: of the segmenter.
+        template: the sentence around a word.
+        synonyms: 0 or 1 to call every class by another name of it.
+        distractors: further words that may be named, none of them in any scene.
+        compositions: of the scenes that are scored, as in `vilseg_data.WorldLabelled`.
+        held_out_things: whether the mIoU is over the things of held-out pairs alone.
+        image_size: of the scenes that are scored; None as in training.
         paper: the paper's figures, in per cent, by "SET.measure".
     """
 
@@ -49,6 +42,12 @@ class Row:
     segmenter: str = "vilseg"
     regions: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    template: str = PHOTO_TEMPLATE
+    synonyms: int | None = None
+    distractors: int = 0
+    compositions: Compositions = "any"
+    held_out_things: bool = False
+    image_size: int | None = None
     paper: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -62,35 +61,6 @@ class Study:
     rows: tuple[Row, ...]
 
 
-def _contrast(name: str, *, equal_compute: bool = False) -> Variant:
-    return Variant(name, ("loss.vision=0", "loss.cluster=0"), equal_compute)
-
-
-VARIANTS: Mapping[str, Variant] = {
-    variant.name: variant
-    for variant in (
-        Variant("full"),
-        Variant("no-vision", ("loss.vision=0",)),
-        Variant("no-vision-equal-compute", ("loss.vision=0",), equal_compute=True),
-        _contrast("contrast"),
-        _contrast("contrast-equal-compute", equal_compute=True),
-        Variant("no-augmentation", ("views.gain=0", "views.bias=0", "views.augmentation_flip=0")),
-        Variant("into-encoder", ("loss.cluster_gradient=encoder",)),
-        Variant("mean-pooling", ("model.image.pooling=mean", "model.region_pooling=mean")),
-        Variant(
-            "exact-eq2",
-            (
-                "loss.vision_targets=none",
-                "loss.vision=1",
-                "loss.local_temperature=1",
-                "loss.global_temperature=1",
-            ),
-        ),
-        Variant("self-trained", parent="full"),
-        *(Variant(f"clusters-{c}", (f"model.cluster.clusters={c}",)) for c in CLUSTER_SWEEP),
-    )
-}
-
 _PATCH = Row(key="patch", title="per patch, same encoder", variant="full", segmenter="patch")
 
 _TABLE1 = Study(
@@ -101,7 +71,7 @@ _TABLE1 = Study(
         Row(
             key="clip-seg",
             title="CLIP + Seg: contrast alone, per patch",
-            variant="contrast",
+            variant="no-vision",
             segmenter="patch",
             paper={"voc.miou": 27.40, "context.miou": 14.52, "coco-stuff.miou": 13.20},
         ),
@@ -121,7 +91,6 @@ _TABLE1 = Study(
             key="self-trained",
             title="ViL-Seg + ST",
             variant="self-trained",
-            segmenter="vilseg",
             paper={"voc.miou": 37.30, "context.miou": 18.94, "coco-stuff.miou": 18.05},
         ),
     ),
@@ -145,10 +114,20 @@ _TABLE2 = Study(
             regions="mean",
         ),
         Row(
+            key="vilseg-max",
+            title="ViL-Seg, regions by their maximum",
+            variant="full",
+            regions="max",
+        ),
+        Row(
             key="self-trained",
             title="ViL-Seg + ST",
             variant="self-trained",
-            segmenter="vilseg",
+        ),
+        Row(
+            key="self-distilled",
+            title="control of ST: labels of single patches",
+            variant="self-distilled",
         ),
         Row(
             key="no-vision",
@@ -160,6 +139,12 @@ _TABLE2 = Study(
             key="no-vision-equal-compute",
             title="without L_vision, equal compute",
             variant="no-vision-equal-compute",
+        ),
+        Row(
+            key="no-vision-mean",
+            title="without L_vision, equal steps, regions by their mean",
+            variant="no-vision",
+            regions="mean",
         ),
         *(
             Row(
@@ -174,11 +159,19 @@ _TABLE2 = Study(
             )
             for k in KMEANS_SWEEP
         ),
+        Row(
+            key="kmeans-25-mean",
+            title="offline K-means, k = 25, regions by their mean",
+            variant="full",
+            segmenter="kmeans",
+            options={"clusters": "25"},
+            regions="mean",
+        ),
         _PATCH,
         Row(
             key="clip-seg",
             title="CLIP + Seg: contrast alone, per patch, equal steps",
-            variant="contrast",
+            variant="no-vision",
             segmenter="patch",
         ),
         Row(
@@ -219,9 +212,53 @@ _FIG5 = Study(
     ),
 )
 
+_GENERALISATION = Study(
+    "generalisation",
+    "Other words, scenes and captions than those of training",
+    "all",
+    (
+        _TABLE2.rows[0],
+        *(
+            Row(key=f"synonyms-{k}", title=title, variant="full", synonyms=k)
+            for k, title in enumerate(("every class by a synonym", "every class by another"))
+        ),
+        Row(key="bare-words", title="words without a sentence", variant="full", template="{}"),
+        *(
+            Row(
+                key=f"words-{n}",
+                title=f"{n} words to choose from",
+                variant="full",
+                distractors=n - 22,
+            )
+            for n in WORD_LISTS
+        ),
+        Row(key="size-96", title="scenes of 96 pixels", variant="full", image_size=96),
+        Row(
+            key="held-out-pairs",
+            title="pairs of thing and texture never seen: those things",
+            variant="seen-compositions",
+            compositions="held-out",
+            held_out_things=True,
+        ),
+        Row(
+            key="seen-pairs",
+            title="the same things in the textures seen",
+            variant="seen-compositions",
+            compositions="seen",
+            held_out_things=True,
+        ),
+        *(
+            Row(key=f"wrong-{w}", title=f"{w} % wrong captions", variant=f"wrong-{w}")
+            for w in WRONG_CAPTIONS
+        ),
+    ),
+)
+
 _FIG6 = Study("fig6", "Every class (Fig. 6)", "all", (_TABLE2.rows[0], _PATCH))
 
-STUDIES: Mapping[str, Study] = {s.name: s for s in (_TABLE1, _TABLE2, _FIG5, _FIG6)}
+STUDIES: Mapping[str, Study] = {
+    s.name: s for s in (_TABLE1, _TABLE2, _FIG5, _FIG6, _GENERALISATION)
+}
 
 
 def chosen_studies(name: str) -> list[Study]:
@@ -229,6 +266,21 @@ def chosen_studies(name: str) -> list[Study]:
     if name != "all" and name not in STUDIES:
         raise ValueError(f"study: expected one of {', '.join(STUDIES)} or all, came {name!r}")
     return list(STUDIES.values()) if name == "all" else [STUDIES[name]]
+
+
+def reading_only(studies: Sequence[Study], variants: Sequence[str]) -> list[Study]:
+    """The studies without the rows that read other variants; ValueError where none is left."""
+    unknown = [name for name in variants if name not in VARIANTS]
+    if unknown:
+        raise ValueError(f"only: expected some of {', '.join(VARIANTS)}, came {unknown[0]!r}")
+    left = [
+        replace(study, rows=tuple(row for row in study.rows if row.variant in variants))
+        for study in studies
+    ]
+    left = [study for study in left if study.rows]
+    if not left:
+        raise ValueError(f"only: expected variants that the study reads, came {list(variants)}")
+    return left
 
 
 def rows_by_variant(studies: list[Study]) -> dict[str, list[Row]]:

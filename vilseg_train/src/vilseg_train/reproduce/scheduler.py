@@ -18,6 +18,7 @@ from vilseg_train.errors import RunEnded
 from vilseg_train.progress import LINE_SECONDS, say
 from vilseg_train.record import METRICS
 from vilseg_train.reproduce.job import JOB, RUN, SCORES, Job
+from vilseg_train.reproduce.variants import VARIANTS
 
 LOG = "log.txt"
 _POLL = 0.5
@@ -167,6 +168,6 @@ class _Board:
 
 def _steps_of(job: Job) -> int:
     config = job.config()
-    if job.parent is None:
+    if job.parent is None or VARIANTS[job.variant].teaches == "head":
         return config.train.steps
     return config.self_train.steps * config.self_train.rounds if config.self_train else 300

@@ -14,12 +14,14 @@ from vilseg_train.config import load_config
 from vilseg_train.progress import say
 from vilseg_train.reproduce.figures import study_figure
 from vilseg_train.reproduce.job import RUN, SCORES, Job
-from vilseg_train.reproduce.plan import VARIANTS, Study, chosen_studies, rows_by_variant
+from vilseg_train.reproduce.plan import Study, chosen_studies, reading_only, rows_by_variant
 from vilseg_train.reproduce.scheduler import run_jobs
 from vilseg_train.reproduce.summary import study_json, study_lines, study_markdown
+from vilseg_train.reproduce.variants import VARIANTS
 from vilseg_train.tables import study_table
 
 _MARK = "reproduce.json"
+_SCENES = "scenes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ def reproduce(
     out: Path,
     setting: Setting | None = None,
     seeds: int = 3,
+    only: Sequence[str] = (),
     at_once: int | None = None,
     console: Console,
 ) -> list[Path]:
@@ -52,8 +55,9 @@ def reproduce(
     study uses the runs that it shares.
 
     Args:
-        name: table1, table2, fig5, fig6 or all.
+        name: table1, table2, fig5, fig6, generalisation or all.
         seeds: 0 ... seeds - 1 of each variant.
+        only: variants to train; the rows that read others are left out. All by default.
         at_once: runs at a time; as many as there are cores by default, one thread each.
 
     Raises:
@@ -62,6 +66,8 @@ def reproduce(
     """
     setting = setting or Setting()
     studies = chosen_studies(name)
+    if only:
+        studies = reading_only(studies, only)
     if seeds < 1:
         raise ValueError(f"seeds: expected at least 1, came {seeds}; ask for one or more")
     config = load_config(setting.preset, overrides=setting.overrides)
@@ -76,7 +82,7 @@ def reproduce(
     scores = _collect(jobs)
     written = []
     for study in studies:
-        written += _write(study, scores, out=out, setting=setting, seeds=seeds, console=console)
+        written += _write(study, scores, out=out, setting=setting, only=only, console=console)
     return written
 
 
@@ -90,6 +96,7 @@ def study_jobs(studies: Sequence[Study], *, out: Path, setting: Setting, seeds: 
             overrides=setting.overrides,
             variant=variant,
             parent=_parent(out, variant, seed),
+            scenes=str(out / _SCENES),
             seed=seed,
             rows=tuple(rows),
             images=setting.images,
@@ -144,13 +151,15 @@ def _write(
     *,
     out: Path,
     setting: Setting,
-    seeds: int,
+    only: Sequence[str],
     console: Console,
 ) -> list[Path]:
     lines = study_lines(study, scores)
     chance = scores[study.rows[0].key][0]["chance"][study.protocol]["miou"]
-    sets = "".join(f" --set {override}" for override in setting.overrides)
-    command = f"vilseg reproduce {study.name} --preset {setting.preset}{sets} --seeds {seeds}"
+    command = f"vilseg reproduce {study.name} --preset {setting.preset}"
+    command += "".join(f" --set {override}" for override in setting.overrides)
+    command += f" --only {','.join(only)}" if only else ""
+    command += f" --seeds {len(lines[0].miou)} --images {setting.images}"
     text = json.dumps(study_json(study, lines, chance=chance), indent=1, allow_nan=False)
     contents = {
         out / f"{study.name}.json": (text + "\n").encode(),

@@ -22,6 +22,7 @@ class Line:
         iou: by class, the mean over the seeds that have it.
         steps: that were trained.
         parameters: of the model.
+        rate: images a second of processor time, the mean over the seeds.
     """
 
     row: Row
@@ -30,6 +31,7 @@ class Line:
     iou: Mapping[str, float]
     steps: int
     parameters: int
+    rate: float
 
     @property
     def mean(self) -> float:
@@ -66,6 +68,7 @@ def study_lines(study: Study, scores: Mapping[str, Sequence[Mapping[str, Any]]])
                 },
                 steps=seeds[0]["steps"],
                 parameters=seeds[0]["parameters"],
+                rate=statistics.fmean(seed["images_per_second"] for seed in seeds),
             )
         )
     return lines
@@ -89,6 +92,7 @@ def study_json(study: Study, lines: Sequence[Line], *, chance: float) -> dict[st
                 "segmenter": line.row.segmenter,
                 "steps": line.steps,
                 "parameters": line.parameters,
+                "images_per_second": line.rate,
                 "miou": list(line.miou),
                 "mean": line.mean,
                 "deviation": line.deviation,
@@ -109,7 +113,7 @@ def study_markdown(study: Study, lines: Sequence[Line], *, chance: float, comman
     heading = ["", "mIoU", "seeds", "pixel accuracy", "first row / this"]
     if ceiling is not None:
         heading.append("share of ceiling")
-    heading += ["steps", "paper: VOC, Context, COCO-Stuff"]
+    heading += ["steps", "parameters", "images/s", "paper: VOC, Context, COCO-Stuff"]
     table = [heading, ["---"] * len(heading)]
     for line in lines:
         spread = "" if line.deviation is None else f" ± {100 * line.deviation:.1f}"
@@ -122,7 +126,7 @@ def study_markdown(study: Study, lines: Sequence[Line], *, chance: float, comman
         ]
         if ceiling is not None:
             cells.append(f"{100 * line.mean / ceiling:.0f} %")
-        cells += [f"{line.steps:,}", _paper(line.row)]
+        cells += [f"{line.steps:,}", f"{line.parameters:,}", f"{line.rate:.0f}", _paper(line.row)]
         table.append(cells)
     floor = [CHANCE, f"{100 * chance:.1f}", *[""] * (len(heading) - 2)]
     body = "\n".join(f"| {' | '.join(cells)} |" for cells in [*table, floor])

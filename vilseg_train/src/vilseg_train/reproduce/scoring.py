@@ -1,0 +1,162 @@
+"""The rows of one run scored on labelled scenes, which are drawn and painted once."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from vilseg_core.models import ViLSeg
+from vilseg_data import ClassList, LabelledSample, LabelledSet, build_labelled
+from vilseg_data.labelled.classes import colour_map
+from vilseg_data.labelled.coco import coco_classes
+from vilseg_data.world import WORLDS
+from vilseg_eval import Segmenter, evaluate
+from vilseg_eval.ceilings import ProbeSegmenter, TruthSegmenter
+from vilseg_train.reproduce.plan import Row
+from vilseg_train.run import Run
+from vilseg_train.segmenter_choice import build_segmenter
+
+SCORED_SPLIT = "test"
+MASKS_SPLIT = "masks"  # what the supervised ceiling learns from
+
+
+class Scorer:
+    """Scores rows of one run.
+
+    Args:
+        run: that was trained.
+        images: labelled scenes to score on; the supervised ceiling learns from four times as many
+            others.
+        seed: of the ceiling.
+    """
+
+    def __init__(self, run: Run, *, images: int, seed: int) -> None:
+        self.run, self.images, self.seed = run, images, seed
+        self._sets: dict[tuple[Any, ...], LabelledSet] = {}
+
+    def score(self, row: Row) -> dict[str, Any]:
+        """results.json's "protocols" and "chance", parameters of the model, steps of the run, and
+        images a second of processor time, naming and counting included.
+
+        Where a row names distractors, or asks for the things of the held-out pairs alone, the
+        mIoU of every protocol is over the classes that it is about.
+        """
+        dataset = self.dataset(row)
+        segmenter = self.segmenter(row, dataset)
+        began = time.process_time()
+        results = evaluate(segmenter, dataset, split=SCORED_SPLIT).results
+        seconds = time.process_time() - began
+        protocols = results["protocols"]
+        if row.distractors or row.held_out_things:
+            for protocol in protocols.values():
+                found = [protocol["iou"].get(name) for name in self._about(row)]
+                defined = [iou for iou in found if iou is not None]
+                protocol["miou"] = statistics.fmean(defined) if defined else None
+        return {
+            "protocols": protocols,
+            "chance": results["chance"],
+            "parameters": sum(p.numel() for p in self.run.model.parameters()),
+            "steps": self.run.step,
+            "images_per_second": len(dataset) / seconds,
+        }
+
+    def dataset(self, row: Row) -> LabelledSet:
+        """The scenes that a row is scored on, with the words that may be named as its classes."""
+        data = self.run.config.data
+        key = (row.compositions, row.image_size or data.image_size)
+        if key not in self._sets:
+            self._sets[key] = _Painted(
+                build_labelled(
+                    data.world,
+                    split=SCORED_SPLIT,
+                    count=self.images,
+                    size=key[1],
+                    seed=data.seed,
+                    compositions=row.compositions,
+                )
+            )
+        scenes = self._sets[key]
+        return _MoreClasses(scenes, row.distractors) if row.distractors else scenes
+
+    def segmenter(self, row: Row, dataset: LabelledSet) -> Segmenter:
+        """How the row reads the run."""
+        data = self.run.config.data
+        if row.segmenter == "probe":
+            masks = build_labelled(
+                data.world,
+                split=MASKS_SPLIT,
+                count=4 * self.images,
+                size=data.image_size,
+                seed=data.seed,
+            )
+            return ProbeSegmenter(self.run.model, masks, seed=self.seed)
+        run = self.run if row.regions is None else with_regions(self.run, row.regions)
+        words = list(dataset.classes.prompts)
+        if row.synonyms is not None:
+            own = WORLDS[data.world].synonyms
+            words = [own[word][row.synonyms] if word in own else word for word in words]
+        segmenter = build_segmenter(
+            "vilseg" if row.segmenter == "truth" else row.segmenter,
+            run,
+            words=words,
+            templates=[row.template],
+            options=row.options,
+        )
+        return TruthSegmenter(segmenter, dataset) if row.segmenter == "truth" else segmenter
+
+    def _about(self, row: Row) -> Sequence[str]:
+        world = WORLDS[self.run.config.data.world]
+        return tuple(world.held_out) if row.held_out_things else world.names
+
+
+class _Painted:
+    """A labelled set that keeps its samples."""
+
+    def __init__(self, dataset: LabelledSet) -> None:
+        self.name, self.classes = dataset.name, dataset.classes
+        self._samples = [dataset[index] for index in range(len(dataset))]
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int, /) -> LabelledSample:
+        return self._samples[index]
+
+
+class _MoreClasses:
+    """A labelled set with further classes, of which it shows nothing: the first of COCO-Stuff's
+    that it does not have."""
+
+    def __init__(self, dataset: LabelledSet, count: int) -> None:
+        self.name = dataset.name
+        self._dataset = dataset
+        own = dataset.classes
+        others = [word for word in coco_classes(171).prompts if word not in own.prompts][:count]
+        self.classes = ClassList(
+            names=(*own.names, *others),
+            prompts=(*own.prompts, *others),
+            unseen=own.unseen,
+            background=None,
+            palette=colour_map(len(own) + len(others)),
+        )
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int, /) -> LabelledSample:
+        return self._dataset[index]
+
+
+def with_regions(run: Run, pooling: str) -> Run:
+    """The same run, regions pooled another way."""
+    model = run.model
+    config = model.config.model_copy(update={"region_pooling": pooling})
+    changed = ViLSeg(
+        config,
+        image_encoder=model.image_encoder,
+        text_encoder=model.text_encoder,
+        clustering_head=model.clustering_head,
+        projection=model.projection,
+    )
+    return replace(run, model=changed.eval())
