@@ -23,7 +23,9 @@ def study_figure(study: Study, lines: Sequence[Line], *, chance: float) -> bytes
     axes.spines[["top", "right"]].set_visible(False)
     seeds = len(lines[0].miou)
     axes.set_title(f"{study.title}, {seeds} seed{'s' if seeds > 1 else ''}", loc="left", color=_INK)
-    draw(axes, lines, chance)
+    axes.set_xlabel(draw(axes, lines, chance), fontsize=8, color=_INK)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc="best")
     content = BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
