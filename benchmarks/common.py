@@ -56,6 +56,10 @@ class Budget:
         )
 
 
+QUICK = Budget(warmup_s=0.0, measure_s=0.0, min_repeats=1, max_repeats=1)
+"""One call, to see whether it runs."""
+
+
 def measure_times(
     calls: Sequence[Callable[[], object]], *, device: Device, budget: Budget
 ) -> list[Timing]:
@@ -121,17 +125,17 @@ def peak_extra_bytes(call: Callable[[], object], *, device: Device) -> int:
     return max(accumulate((int(event.nbytes()) for event in events), initial=0))
 
 
-def describe_machine(device: Device) -> Environment:
-    """Names and versions; no host name, no path."""
+def describe_machine(device: Device, *, packages: Sequence[str] = ()) -> Environment:
+    """Names and versions; no host name, no path.
+
+    packages: whose versions are of interest beside the usual ones.
+    """
     cpu = _cpu_name()
     versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    versions |= _installed(_PACKAGES)
     if device == "cuda":
         versions["cuda"] = str(torch.version.cuda)
+    versions |= _installed(packages)
     return Environment(
         device=device,
         device_name=torch.cuda.get_device_name() if device == "cuda" else cpu,
@@ -216,6 +220,16 @@ def _cuda_clock() -> Callable[[Callable[[], object]], float]:
 def _synchronise(device: Device) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
+
+
+def _installed(packages: Sequence[str]) -> dict[str, str]:
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
 
 
 def _cpu_name() -> str:

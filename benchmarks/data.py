@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +14,7 @@ from rich.console import Console
 
 import vilseg_data
 from benchmarks import common
+from benchmarks.command import add_note, begin_parser, check_gpu, saver
 from benchmarks.data_decode import decoding, loading
 from benchmarks.data_images import Images, draw, read
 from benchmarks.data_measure import measure
@@ -28,7 +28,6 @@ from benchmarks.schema import Device, Environment
 
 _SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 _ON_CPU: tuple[Subject, ...] = ("decode", "loader")
-_QUICK = common.Budget(warmup_s=0.0, measure_s=0.0, min_repeats=1, max_repeats=1)
 _PACKAGES = ("pillow", "simplejpeg", "torchvision", "webdataset", "kornia", "vilseg-data")
 
 
@@ -40,7 +39,7 @@ def run(
     save: Callable[[DataResult], None] = lambda _: None,
 ) -> DataResult:
     """Measure what was asked for; after each problem `save` gets what there is by then."""
-    budget = replace(_QUICK if given.quick else common.Budget(), clock="processor")
+    budget = replace(common.QUICK if given.quick else common.Budget(), clock="processor")
     started, revision = datetime.now(UTC).replace(microsecond=0), common.revision()
     limits = measure_limits(
         given.device,
@@ -80,9 +79,7 @@ def run(
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.data", description=__doc__)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, one call: does it run?")
+    parser = begin_parser("data", __doc__)
     parser.add_argument("--only", choices=_SUBJECTS, nargs="+", help="these subjects alone")
     parser.add_argument("--batch", type=int, help="images a batch (32; 4 with --quick)")
     parser.add_argument(
@@ -90,7 +87,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--count", type=int, help="how many JPEGs (64; 4 with --quick)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--note", default="", help="what a reader must know of the circumstances")
+    add_note(parser)
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the result")
     given = parser.parse_args(arguments)
     given.batch = (4 if given.quick else 32) if given.batch is None else given.batch
@@ -101,8 +98,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     refused = [name for name in given.only or () if name in _ON_CPU and given.device == "cuda"]
     if refused:
         parser.error(f"--only {refused[0]}: runs on the CPU; leave out --device cuda")
-    if given.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch finds no GPU; leave it out")
+    check_gpu(parser, given.device)
     here = _SUBJECTS if given.device == "cpu" else [s for s in _SUBJECTS if s not in _ON_CPU]
     given.only = tuple(subject for subject in here if subject in (given.only or here))
     try:
@@ -116,11 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parse(arguments)
     torch.set_num_threads(1)
     console = terminal()
-
-    def save(result: DataResult) -> None:
-        if given.json:
-            common.write_result(given.json, result)
-
+    save = saver(given.json)
     console.print(summary(run(given, images=given.images, console=console, save=save)))
     if given.json:
         console.print(f"result: {given.json}")
@@ -163,15 +155,10 @@ def _problems(given: argparse.Namespace, *, images: Images, folder: Path) -> Ite
 
 def _environment(device: Device) -> Environment:
     """The machine, with the versions that decide here."""
-    environment = common.describe_machine(device)
-    versions = dict(environment.versions)
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    environment = common.describe_machine(device, packages=_PACKAGES)
     # Several times as fast as plain libjpeg, which Pillow may have been built with.
-    versions["libjpeg-turbo"] = str(features.version_feature("libjpeg_turbo") or "none")
+    turbo = str(features.version_feature("libjpeg_turbo") or "none")
+    versions = environment.versions | {"libjpeg-turbo": turbo}
     return environment.model_copy(update={"versions": versions})
 
 

@@ -1,22 +1,17 @@
 """What a result file of benchmarks.data holds; environment, settings and timing as in schema.py."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_validator
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
-from benchmarks.schema import Environment, Settings, Text, Timing
+from benchmarks.schema import Run, Settings, Strict, Text, Timing
 
 Subject = Literal["decode", "loader", "multicrop", "looks", "flip", "affine"]
 Origin = Literal["vilseg", "peer"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ImagesUsed(_Strict):
+class ImagesUsed(Strict):
     """The files that were decoded; `quality` is None where they were given and not drawn."""
 
     source: Literal["world", "given"]
@@ -27,7 +22,7 @@ class ImagesUsed(_Strict):
     quality: PositiveInt | None
 
 
-class DataRow(_Strict):
+class DataRow(Strict):
     """One implementation on one subject: measured, or skipped with the reason.
 
     `images` are those of one call, `sizes` the sides of what comes out in pixels.
@@ -63,16 +58,11 @@ class DataRow(_Strict):
         return self.images / timing.median_s if timing else None
 
 
-class DataResult(_Strict):
+class DataResult(Run):
     """One run on one machine."""
 
     schema_version: Literal[1]
     suite: Literal["data"]
-    vilseg_version: str
-    revision: str | None
-    created: datetime
-    note: Text
-    environment: Environment
     settings: Settings
     copy_bytes_per_s: PositiveFloat
     images: ImagesUsed

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +13,7 @@ from rich.console import Console
 
 import vilseg_eval
 from benchmarks import common
+from benchmarks.command import add_result, begin_parser, check_gpu, saver
 from benchmarks.data_images import draw, read
 from benchmarks.data_problems import Contender, Unavailable
 from benchmarks.evaluation_models import SIZES
@@ -21,11 +21,9 @@ from benchmarks.evaluation_problems import SUBJECTS, Inputs, Problem
 from benchmarks.evaluation_report import summary
 from benchmarks.evaluation_schema import EvaluationResult, EvaluationRow, Subject
 from benchmarks.loss_report import terminal
-from benchmarks.schema import Clock, Device, Environment, reason, result_name
+from benchmarks.schema import Clock, Device, reason
 
-_QUICK = common.Budget(warmup_s=0.0, measure_s=0.0, min_repeats=1, max_repeats=1)
 _PACKAGES = ("timm", "scikit-learn", "transformers", "torchmetrics", "vilseg-eval", "pillow")
-_RESULTS = Path(__file__).parent / "results"
 
 
 def run(
@@ -35,7 +33,7 @@ def run(
     save: Callable[[EvaluationResult], None] = lambda _: None,
 ) -> EvaluationResult:
     """Measure what was asked for; after each problem `save` gets what there is by then."""
-    budget = replace(_QUICK if given.quick else common.Budget(), clock=given.clock)
+    budget = replace(common.QUICK if given.quick else common.Budget(), clock=given.clock)
     result = EvaluationResult(
         schema_version=1,
         suite="evaluation",
@@ -43,7 +41,7 @@ def run(
         revision=common.revision(),
         created=datetime.now(UTC).replace(microsecond=0),
         note=given.note,
-        environment=_environment(given.device),
+        environment=common.describe_machine(given.device, packages=_PACKAGES),
         settings=budget.settings(seed=given.seed, quick=given.quick),
         rows=(),
     )
@@ -94,9 +92,7 @@ def measure(problem: Problem, *, device: Device, budget: common.Budget) -> list[
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     subjects = get_args(Subject)
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation", description=__doc__)
-    parser.add_argument("--device", choices=get_args(Device), default="cpu")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, one call: does it run?")
+    parser = begin_parser("evaluation", __doc__)
     parser.add_argument("--only", choices=subjects, nargs="+", default=subjects)
     parser.add_argument("--model", choices=tuple(SIZES), nargs="+", default=tuple(SIZES))
     parser.add_argument("--clock", choices=get_args(Clock), default="wall")
@@ -105,17 +101,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--image", type=Path, metavar="PATH", help="a folder or a zip with a JPEG, not a drawn one"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--note", default="", help="what a reader must know of the circumstances")
-    parser.add_argument(
-        "--json", type=Path, nargs="?", const=_RESULTS, metavar="PATH", help="write the result"
-    )
+    add_result(parser)
     given = parser.parse_args(arguments)
     if given.threads < 1:
         parser.error(f"--threads: expected at least 1, came {given.threads}; raise it")
     if given.clock == "processor" and given.threads > 1:
         parser.error("--clock processor: adds up all threads; use --threads 1 or the wall clock")
-    if given.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch finds no GPU; leave it out")
+    check_gpu(parser, given.device)
     return given
 
 
@@ -123,18 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parse(arguments)
     torch.set_num_threads(given.threads)
     console = terminal()
-
-    def save(result: EvaluationResult) -> None:
-        if given.json:
-            common.write_result(_path(given.json, result), result)
-
-    console.print(summary(run(given, console=console, save=save)))
-
-
-def _path(given: Path, result: EvaluationResult) -> Path:
-    if given != _RESULTS:
-        return given
-    return given / result.vilseg_version / result_name(result.suite, result.environment)
+    console.print(summary(run(given, console=console, save=saver(given.json))))
 
 
 def _problems(only: Sequence[Subject], inputs: Inputs) -> Iterator[Problem]:
@@ -154,17 +135,6 @@ def _prepare(contender: Contender, stack: ExitStack) -> Callable[[], object] | s
     except refusals as error:
         return reason(error)
     return call
-
-
-def _environment(device: Device) -> Environment:
-    environment = common.describe_machine(device)
-    versions = dict(environment.versions)
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return environment.model_copy(update={"versions": versions})
 
 
 if __name__ == "__main__":

@@ -1,22 +1,17 @@
 """What a result of benchmarks.evaluation holds; environment and timing as in schema.py."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from benchmarks.data_schema import Origin
-from benchmarks.schema import Environment, Settings, Text, Timing
+from benchmarks.schema import Run, Settings, Strict, Text, Timing
 
 Subject = Literal["stage", "segmenter", "update", "words", "groupvit"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EvaluationRow(_Strict):
+class EvaluationRow(Strict):
     """One implementation on one subject: measured, or skipped with the reason.
 
     `images` are those of one call; `sizes` are pixels, words and classes. `peak_extra_bytes` is
@@ -47,16 +42,11 @@ class EvaluationRow(_Strict):
         return self.images / self.timing.median_s if self.timing else None
 
 
-class EvaluationResult(_Strict):
+class EvaluationResult(Run):
     """One run on one machine."""
 
     schema_version: Literal[1]
     suite: Literal["evaluation"]
-    vilseg_version: str
-    revision: str | None
-    created: datetime
-    note: Text
-    environment: Environment
     settings: Settings
     rows: tuple[EvaluationRow, ...]
 

@@ -15,7 +15,6 @@ from benchmarks.loss_problems import Problem
 from benchmarks.schema import Clock, Device, Limits, Row, Work, reason
 
 WORKS: tuple[Work, ...] = ("forward", "forward_backward")
-_QUICK = common.Budget(warmup_s=0.0, measure_s=0.0, min_repeats=1, max_repeats=1)
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Options:
 
     @property
     def budget(self) -> common.Budget:
-        return replace(_QUICK if self.quick else common.Budget(), clock=self.clock)
+        return replace(common.QUICK if self.quick else common.Budget(), clock=self.clock)
 
     @property
     def dtypes(self) -> tuple[torch.dtype, ...]:

@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 import vilseg_core
 from benchmarks import common
+from benchmarks.command import RESULTS, add_result, begin_parser, place, saver
 from benchmarks.limits import measure_limits
 from benchmarks.loss_contenders import contenders
 from benchmarks.loss_measure import WORKS, Options, measure
@@ -21,9 +22,8 @@ from benchmarks.loss_plots import plot
 from benchmarks.loss_problems import LOSSES, QUICK, Problem, describe, parse_point, sweep
 from benchmarks.loss_report import summary, terminal
 from benchmarks.loss_targets import TARGETS
-from benchmarks.schema import Clock, Device, Result, Row, result_name
+from benchmarks.schema import Clock, Device, Result, Row
 
-RESULTS = Path(__file__).parent / "results"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -72,9 +72,7 @@ def run(
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.losses", description=__doc__)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, one call: does it run?")
+    parser = begin_parser("losses", __doc__)
     parser.add_argument("--loss", choices=LOSSES, nargs="+", default=LOSSES)
     parser.add_argument("--dtype", choices=_DTYPES, nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--work", choices=WORKS, nargs="+", default=WORKS)
@@ -100,15 +98,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="of the CPU: processor time leaves out what other processes take",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--note", default="", help="what a reader must know of the circumstances")
-    parser.add_argument(
-        "--json",
-        nargs="?",
-        type=Path,
-        const=RESULTS,
-        metavar="PATH",
-        help="write the result; without PATH where committed results lie",
-    )
+    add_result(parser)
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write one PNG a loss and dtype")
     given = parser.parse_args(arguments)
     if not problems(given):
@@ -153,15 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         clock=given.clock,
     )
     console = terminal()
-
-    def save(result: Result) -> None:
-        if given.json:
-            common.write_result(_path(given.json, result), result)
-
-    result = run(options, note=given.note, console=console, save=save)
+    result = run(options, note=given.note, console=console, save=saver(given.json))
     console.print(summary(result))
     if given.json:
-        console.print(f"result: {_path(given.json, result)}")
+        console.print(f"result: {place(given.json, result)}")
     if given.plots:
         for path in plot(result, folder=given.plots):
             console.print(f"plot: {path}")
@@ -172,12 +157,6 @@ def _point(text: str) -> Problem:
         return parse_point(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _path(given: Path, result: Result) -> Path:
-    if given != RESULTS:
-        return given
-    return RESULTS / result.vilseg_version / result_name("losses", result.environment)
 
 
 def _default_limit(device: Device) -> float:

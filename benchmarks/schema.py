@@ -47,11 +47,13 @@ def _check_no_path(text: str) -> str:
 Text = Annotated[str, AfterValidator(_check_no_path)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a result file."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Timing(_Strict):
+class Timing(Strict):
     """Seconds of one call: median, 20th and 80th percentile over `repeats` calls."""
 
     median_s: PositiveFloat
@@ -69,7 +71,7 @@ class Timing(_Strict):
         return self
 
 
-class Graph(_Strict):
+class Graph(Strict):
     """The same call replayed as a CUDA graph: timed, or the reason why it was not captured."""
 
     timing: Timing | None
@@ -85,14 +87,14 @@ class Graph(_Strict):
         return self
 
 
-class Limits(_Strict):
+class Limits(Strict):
     """What the device did in the same run: copying (bytes read and written), multiplying."""
 
     copy_bytes_per_s: PositiveFloat
     matrix_flop_per_s: dict[str, PositiveFloat]
 
 
-class Environment(_Strict):
+class Environment(Strict):
     """Where it was measured."""
 
     device: Device
@@ -104,7 +106,7 @@ class Environment(_Strict):
     versions: dict[str, Text]
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """How it was measured; `clock` is that of the CPU, a GPU has its own."""
 
     seed: int
@@ -116,7 +118,7 @@ class Settings(_Strict):
     max_repeats: PositiveInt
 
 
-class Row(_Strict):
+class Row(Strict):
     """One implementation on one problem: measured, or skipped with the reason.
 
     `layout` is the order of the inputs' dimensions: (b, c, h, w), or (n, c) and (n, d).
@@ -160,16 +162,22 @@ class Row(_Strict):
         return self
 
 
-class Result(_Strict):
-    """One run of one suite on one machine."""
+class Run(Strict):
+    """One run of one suite on one machine: what every result file begins with."""
 
-    schema_version: Literal[2]
+    schema_version: int
     suite: str
     vilseg_version: str
     revision: str | None
     created: datetime
     note: Text
     environment: Environment
+
+
+class Result(Run):
+    """A run of the losses."""
+
+    schema_version: Literal[2]
     settings: Settings
     limits: Limits
     rows: tuple[Row, ...]

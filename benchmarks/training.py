@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import get_args
 
 import torch
@@ -12,9 +11,10 @@ from rich.console import Console, Group
 
 import vilseg_train
 from benchmarks import common
+from benchmarks.command import add_result, begin_parser, check_gpu, saver
 from benchmarks.limits import measure_limits
 from benchmarks.loss_report import terminal
-from benchmarks.schema import Clock, Device, result_name
+from benchmarks.schema import Clock, Device
 from benchmarks.training_measure import caching, measure
 from benchmarks.training_problems import PROBLEMS, QUICK, Problem
 from benchmarks.training_report import tables
@@ -22,8 +22,6 @@ from benchmarks.training_scaling import scaling
 from benchmarks.training_schema import TrainingResult, TrainingRow
 
 _BUDGET = common.Budget(measure_s=1.0, min_repeats=2, max_repeats=40)
-_QUICK = common.Budget(warmup_s=0.0, measure_s=0.0, min_repeats=1, max_repeats=1)
-_RESULTS = Path(__file__).parent / "results"
 
 
 def run(
@@ -34,7 +32,7 @@ def run(
 ) -> TrainingResult:
     """Measure what was asked for; `save` gets what there is whenever something was measured."""
     device: Device = given.device
-    budget = replace(_QUICK if given.quick else _BUDGET, clock=given.clock)
+    budget = replace(common.QUICK if given.quick else _BUDGET, clock=given.clock)
     limits = measure_limits(device, [torch.float32], budget=budget, quick=given.quick)
     result = TrainingResult(
         schema_version=1,
@@ -84,25 +82,19 @@ def summary(result: TrainingResult) -> Group:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
+    parser = begin_parser("training", __doc__, quick="tiny, one step: does it run?")
     names = [problem.name for problem in PROBLEMS]
-    parser.add_argument("--device", choices=get_args(Device), default="cpu")
-    parser.add_argument("--quick", action="store_true", help="tiny, one step: does it run?")
     parser.add_argument("--only", choices=names, nargs="+", default=names)
     parser.add_argument("--skip", choices=("memory", "scaling"), nargs="+", default=())
     parser.add_argument("--steps", type=int, default=0, help="to measure; 0: as many as it has")
     parser.add_argument(
         "--clock", choices=get_args(Clock), default="wall", help="processor: a busy machine"
     )
-    parser.add_argument("--note", default="", help="what a reader must know of the circumstances")
-    parser.add_argument(
-        "--json", type=Path, nargs="?", const=_RESULTS, metavar="PATH", help="write the result"
-    )
+    add_result(parser)
     given = parser.parse_args(arguments)
     if given.steps < 0:
         parser.error(f"--steps: expected at least 0, came {given.steps}; raise it")
-    if given.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch finds no GPU; leave it out")
+    check_gpu(parser, given.device)
     if given.device == "cuda" and given.clock == "processor":
         parser.error("--clock processor: is that of a CPU; leave out --device cuda")
     return given
@@ -112,18 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parse(arguments)
     torch.set_num_threads(1)
     console = terminal()
-
-    def save(result: TrainingResult) -> None:
-        if given.json:
-            common.write_result(_path(given.json, result), result)
-
-    console.print(summary(run(given, console=console, save=save)))
-
-
-def _path(given: Path, result: TrainingResult) -> Path:
-    if given != _RESULTS:
-        return given
-    return given / result.vilseg_version / result_name(result.suite, result.environment)
+    console.print(summary(run(given, console=console, save=saver(given.json))))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from benchmarks.schema import Clock, Device
 from benchmarks.training_problems import Problem
 from benchmarks.training_schema import Caching, EncoderTime, TrainingRow
 from vilseg_core import cached_contrastive_step
+from vilseg_core.models import ViLSeg
 from vilseg_train import RunConfig, Trainer
 from vilseg_train.estimate import estimate
 from vilseg_train.parallel import Ranks
@@ -77,10 +78,7 @@ def encoder_times(trainer: Trainer, *, device: Device, budget: Budget) -> dict[s
     local = config.views.local_size
     images = torch.rand(batch, 3, side, side, device=trainer.device)
     views = torch.rand(batch * config.views.num_local, 3, local, local, device=trainer.device)
-    tokens = _tokens(trainer, batch)
-
-    def pooled(rows: Tensor) -> Tensor:
-        return model.encode_image(rows).pooled
+    tokens, pooled = _tokens(trainer, batch), _pooled(model)
 
     def both(encode: Callable[[Tensor], Tensor], rows: Tensor) -> None:
         model.zero_grad(set_to_none=True)
@@ -109,10 +107,7 @@ def caching(trainer: Trainer, problem: Problem, *, device: Device) -> Caching:
     model, cross = trainer.model, trainer.objectives.cross
     side = trainer.config.model.image.image_size
     images = torch.rand(problem.pairs, 3, side, side, device=trainer.device)
-    tokens = _tokens(trainer, problem.pairs)
-
-    def pooled(rows: Tensor) -> Tensor:
-        return model.encode_image(rows).pooled
+    tokens, pooled = _tokens(trainer, problem.pairs), _pooled(model)
 
     def plain() -> None:
         cross(pooled(images), model.encode_text(tokens)).backward()
@@ -131,6 +126,10 @@ def caching(trainer: Trainer, problem: Problem, *, device: Device) -> Caching:
         plain_bytes=measured[0],
         cached_bytes=measured[1],
     )
+
+
+def _pooled(model: ViLSeg) -> Callable[[Tensor], Tensor]:
+    return lambda rows: model.encode_image(rows).pooled
 
 
 def _tokens(trainer: Trainer, count: int) -> Tensor:

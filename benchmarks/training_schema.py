@@ -1,33 +1,21 @@
 """What a result of benchmarks.training holds; environment and timing as in schema.py."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from benchmarks.schema import Clock, Environment, Text, Timing
+from benchmarks.schema import Clock, Run, Strict, Timing
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EncoderTime(_Strict):
+class EncoderTime(Strict):
     """An encoder on what it sees in a step: forward alone, and with the backward pass it has."""
 
     forward: Timing
     step: Timing
 
 
-class Caching(_Strict):
+class Caching(Strict):
     """The contrastive step of `batch` pairs, plain and in chunks: most bytes held at once."""
 
     batch: PositiveInt
@@ -36,7 +24,7 @@ class Caching(_Strict):
     cached_bytes: PositiveInt
 
 
-class Scaling(_Strict):
+class Scaling(Strict):
     """Seconds of a step of `batch` images, of all processes together, by the wall clock."""
 
     processes: PositiveInt
@@ -48,7 +36,7 @@ class Scaling(_Strict):
         return self.batch / self.step_s
 
 
-class TrainingRow(_Strict):
+class TrainingRow(Strict):
     """A configuration.
 
     `parts` are seconds of a step, the mean of `steps`, and add up to `step_s`. `encoders` are the
@@ -99,18 +87,13 @@ class TrainingRow(_Strict):
         return self.flop / self.step_s / self.flop_per_s
 
 
-class TrainingResult(_Strict):
+class TrainingResult(Run):
     """One run on one machine."""
 
     schema_version: Literal[1]
     suite: Literal["training"]
-    vilseg_version: str
-    revision: str | None
-    created: datetime
-    note: Text
     quick: bool
     clock: Clock
-    environment: Environment
     rows: tuple[TrainingRow, ...]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from benchmarks import losses
+from benchmarks.command import RESULTS
 from benchmarks.common import write_result
 from benchmarks.loss_contenders import Contender, LossFunction, named
 from benchmarks.loss_measure import WORKS, Options, measure
@@ -28,7 +29,7 @@ TINY = Options(
     seed=0,
     quick=True,
 )
-COMMITTED = sorted(losses.RESULTS.rglob("losses--*.json"))
+COMMITTED = sorted(RESULTS.rglob("losses--*.json"))
 
 
 @pytest.fixture(scope="module")
