@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 from tests.train import ranks
+from tests.train.runs import newest
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from vilseg_train import Trainer
-from vilseg_train.checkpoint import newest_checkpoint
 from vilseg_train.parallel import was_restarted
 from vilseg_train.stop import StopRequest
 
@@ -56,7 +56,7 @@ def test_a_run_that_lost_a_process_goes_on_by_itself(tmp_path: Path) -> None:
     # Both began at step 0, and again at the last checkpoint before step 4.
     for rank in (0, 1):
         assert (tmp_path / f"lives-{rank}").read_text().split() == ["0", "2"]
-    first, second = (newest_checkpoint(x / "checkpoints")[0] for x in (whole, out))
+    first, second = (newest(x) for x in (whole, out))
     assert all(torch.equal(t, second.tensors[name]) for name, t in first.tensors.items())
     assert (out / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]

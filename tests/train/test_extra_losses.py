@@ -9,11 +9,11 @@ import pytest
 import torch
 from tests.train.conftest import quiet, tiny_config
 from tests.train.plugin_losses import agreement
+from tests.train.runs import newest
 from torch import Tensor
 
 from vilseg_core.models import ViLSeg, build_model
 from vilseg_train import ConfigError, RunConfig, Trainer, load_config, open_run
-from vilseg_train.checkpoint import newest_checkpoint
 from vilseg_train.objectives import Objectives
 from vilseg_train.outputs import OUTPUTS
 from vilseg_train.stop import StopRequest
@@ -53,7 +53,7 @@ def test_a_run_records_trains_saves_and_resumes_them(tmp_path: Path) -> None:
     Trainer(config, out=tmp_path / "whole", console=quiet()).fit()
     lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
     assert all({"spread", "agreement", "cross"} <= set(json.loads(line)) for line in lines[:3])
-    saved = newest_checkpoint(tmp_path / "whole" / "checkpoints")[0].tensors
+    saved = newest(tmp_path / "whole").tensors
     assert saved["objectives/extra.losses.spread.margin"] != 0.25
     assert saved["objectives/extra.losses.spread.calls"] == 6
     assert "optimizer/exp_avg/objectives.extra.losses.spread.margin" in saved
@@ -75,7 +75,7 @@ def test_a_run_records_trains_saves_and_resumes_them(tmp_path: Path) -> None:
         with pytest.raises(InterruptedError):
             trainer.fit()
     Trainer(config, out=shorter, resume=True, console=quiet()).fit()
-    again = newest_checkpoint(shorter / "checkpoints")[0].tensors
+    again = newest(shorter).tensors
     assert [name for name, tensor in saved.items() if not torch.equal(tensor, again[name])] == []
 
 

@@ -5,10 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 from tests.train import ranks
+from tests.train.runs import assert_same_run
 
-from vilseg_train.checkpoint import list_checkpoints, read_checkpoint
+from vilseg_train.checkpoint import list_checkpoints
 
 # Batches decoded by threads, lines of the record that span checkpoints, a stop in each part of the
 # losses' schedule, every random state in use.
@@ -22,15 +22,6 @@ CONFIG = (
     "train.sample_every=7",
     "train.retrieval_images=2",
 )
-
-
-def assert_same_run(a: Path, b: Path) -> None:
-    first, second = (read_checkpoint(list_checkpoints(x / "checkpoints")[-1]) for x in (a, b))
-    assert first.tensors.keys() == second.tensors.keys()
-    assert [k for k, v in first.tensors.items() if not torch.equal(v, second.tensors[k])] == []
-    assert (first.step, first.facts) == (second.step, second.facts)
-    for file in ("metrics.jsonl", "retrieval.json", "config.toml", "tokenizer.json"):
-        assert (a / file).read_bytes() == (b / file).read_bytes(), file
 
 
 @pytest.mark.slow

@@ -10,11 +10,12 @@ import pytest
 import torch
 from tests.train import ranks
 from tests.train.conftest import quiet, tiny_config
+from tests.train.runs import newest
 from torch import Tensor
 
 from vilseg_data import BrokenSampleError, CaptionSample, WorldCaptions
 from vilseg_train import Trainer
-from vilseg_train.checkpoint import Checkpoint, list_checkpoints, newest_checkpoint
+from vilseg_train.checkpoint import list_checkpoints
 from vilseg_train.errors import RunEnded
 from vilseg_train.parallel import processes
 from vilseg_train.stop import StopRequest
@@ -47,10 +48,6 @@ RUNS = {
         "train.accumulate=2",
     ),
 }
-
-
-def newest(out: Path) -> Checkpoint:
-    return newest_checkpoint(out / "checkpoints")[0]
 
 
 def difference(a: Path, b: Path) -> float:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from tests.data.captions.shard_files import write_shards
 from tests.train.conftest import quiet, said, tiny_config
+from tests.train.runs import newest
 
 from vilseg_train import RunConfig, Trainer
-from vilseg_train.checkpoint import newest_checkpoint
 from vilseg_train.folder import list_broken
 from vilseg_train.stop import StopRequest
 
@@ -50,7 +50,7 @@ def test_a_run_on_shards_resumes_inside_a_shard(
         stopped.fit()
     Trainer(config, out=tmp_path / "stopped", resume=True, console=quiet()).fit()
 
-    first, second = (newest_checkpoint(tmp_path / run / "checkpoints")[0] for run in RUNS)
+    first, second = (newest(tmp_path / run) for run in RUNS)
     assert first.facts == second.facts
     assert ("shuffle" in first.facts["loader"]) == stream
     assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
