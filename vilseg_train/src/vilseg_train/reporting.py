@@ -19,7 +19,7 @@ from vilseg_eval.report import ConfusionTable, Example, average, load_examples
 from vilseg_eval.report.confusions import load_confusions
 from vilseg_eval.report.examples import side_by_side
 from vilseg_eval.report.output import PAGE_FILE, report_files
-from vilseg_eval.report.subject import check_comparable
+from vilseg_eval.report.subject import check_comparable, data_and_split
 from vilseg_eval.results import MATRICES_FILE, RESULTS_FILE
 from vilseg_train.folder import check_target
 from vilseg_train.progress import say
@@ -69,8 +69,7 @@ def report_runs(
     check_comparable(single)
     groups = group_seeds(evaluations) if group else {e.label: [e] for e in evaluations}
     results = {label: average([e.results for e in members]) for label, members in groups.items()}
-    first = evaluations[0].results
-    on = " ".join(str(first[key]) for key in ("data", "split") if first.get(key))
+    on = data_and_split(evaluations[0].results)
     contents = report_files(
         results,
         title=title or f"{_subject(list(groups))} on {on}",
@@ -227,14 +226,17 @@ def _confusions(groups: Mapping[str, Sequence[Evaluation]]) -> dict[str, Confusi
 
 
 def _paired(groups: Mapping[str, Sequence[Evaluation]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """How much better each single evaluation is than the first; nothing where one is a mean, or
-    lacks its matrices, or names other classes in another order."""
+    """How much better each single evaluation is than the first; nothing where one is a mean or
+    lacks its matrices."""
     folders = {label: members[0].folder for label, members in groups.items()}
     alone = len(groups) > 1 and all(len(members) == 1 for members in groups.values())
     if not alone or not all((folder / MATRICES_FILE).is_file() for folder in folders.values()):
         return {}
-    (_, first), *others = [(label, load_result(folder)) for label, folder in folders.items()]
-    return {label: paired_differences(first, other) for label, other in others}
+    first, *others = map(load_result, folders.values())
+    return {
+        label: paired_differences(first, other)
+        for label, other in zip(list(folders)[1:], others, strict=True)
+    }
 
 
 def _audit(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:

@@ -68,7 +68,5 @@ def _report(folder: Path, result: EvalResult) -> dict[str, bytes]:
         results,
         title=evaluation_title(result.results),
         examples=load_examples(folder),
-        confusions={
-            label: ConfusionTable.of(result.matrices["all"].counts.numpy(), sets=result.sets)
-        },
+        confusions={label: ConfusionTable.of_evaluation(result)},
     )

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from vilseg_eval.report import class_rows
 from vilseg_eval.report.numbers import UNDEFINED, percent
+from vilseg_train.tables import titled_table
 
 _ACCURACIES = {
     "unseen recall": "unseen_recall",
@@ -20,7 +20,7 @@ def result_tables(result: Mapping[str, Any], *, protocols: Sequence[str]) -> lis
     """IoU of every class, then the scores of `protocols`, in per cent."""
     classes = class_rows({result["segmenter"]: result})
     return [
-        _table("IoU, per cent (* unseen)", *classes),
+        titled_table("IoU, per cent (* unseen)", *classes),
         protocol_table(result, protocols=protocols),
     ]
 
@@ -44,7 +44,7 @@ def protocol_table(result: Mapping[str, Any], *, protocols: Sequence[str]) -> Ta
             ]
         )
     title = f"{result['images']} images, background {result['background']}, per cent"
-    return _table(title, heading, rows)
+    return titled_table(title, heading, rows)
 
 
 def audit_table(summary: Mapping[str, Any], *, protocol: str) -> Table:
@@ -55,7 +55,9 @@ def audit_table(summary: Mapping[str, Any], *, protocol: str) -> Table:
         for names, values in zip(summary["names"], found["miou"], strict=True)
     ]
     apart = f"spread {percent(found['spread'])}, deviation {percent(found['deviation'])}"
-    return _table(f"{protocol}, mIoU, per cent: {apart}", ["names", *summary["templates"]], rows)
+    return titled_table(
+        f"{protocol}, mIoU, per cent: {apart}", ["names", *summary["templates"]], rows
+    )
 
 
 def _range(scored: Mapping[str, Any] | None) -> str:
@@ -63,12 +65,3 @@ def _range(scored: Mapping[str, Any] | None) -> str:
     if interval is None:
         return UNDEFINED
     return " to ".join(percent(end) for end in interval)
-
-
-def _table(title: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=escape(title), title_justify="left")
-    for number, cell in enumerate(heading):
-        table.add_column(escape(cell), justify="left" if number == 0 else "right")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    return table

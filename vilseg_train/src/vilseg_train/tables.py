@@ -22,14 +22,14 @@ def retrieval_table(scores: Mapping[str, Any]) -> Table:
         values = [side[way][rank] for side in (scores, scores["chance"]) for rank in ranks]
         rows.append([way.replace("_", " "), *(f"{100 * value:.1f}" for value in values)])
     about = f"{scores['images']} images, {scores['captions']} captions"
-    return _table(f"Retrieval on {scores['source']}: {about}", heading, rows)
+    return titled_table(f"Retrieval on {scores['source']}: {about}", heading, rows)
 
 
 def evaluation_tables(results: Results) -> list[Table]:
     """IoU of every class, then every protocol; a column for each segmenter, chance last."""
     first = next(iter(results.values()))
     return [
-        _table("IoU, per cent (* unseen)", *class_rows(results)),
+        titled_table("IoU, per cent (* unseen)", *class_rows(results)),
         _protocols(results, title=f"{first['images']} images, per cent"),
     ]
 
@@ -62,7 +62,7 @@ def study_table(title: str, lines: Sequence[Line], *, chance: float) -> Table:
         for line in lines
     ]
     rows.append(["chance", f"{100 * chance:.1f}", ""])
-    return _table(f"{title}, per cent", ["", "mIoU", ""], rows)
+    return titled_table(f"{title}, per cent", ["", "mIoU", ""], rows)
 
 
 def demo_table(results: Results) -> Table:
@@ -75,10 +75,11 @@ def demo_table(results: Results) -> Table:
         for label, score in scores.items()
     ]
     title = f"{first['images']} images, {len(first['names'])} classes, per cent"
-    return _table(title, ["", "mIoU", "pixel accuracy"], rows)
+    return titled_table(title, ["", "mIoU", "pixel accuracy"], rows)
 
 
-def _table(title: str, heading: list[str], rows: list[list[str]]) -> Table:
+def titled_table(title: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Cells as they stand, numbers to the right of a first column of names."""
     table = Table(title=escape(title), title_justify="left")
     for number, cell in enumerate(heading):
         table.add_column(escape(cell), justify="left" if number == 0 else "right")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vilseg_eval.protocols import ClassSets
 from vilseg_eval.report.labels import plain
 from vilseg_eval.report.theme import canvas, text_inches, theme
-from vilseg_eval.results import MATRICES_FILE
+from vilseg_eval.results import MATRICES_FILE, EvalResult
 
 NOTHING = "nothing asked for"
 """What a pixel predicted outside the candidates was taken for."""
@@ -62,6 +62,11 @@ class ConfusionTable:
         order = [*seen, *unseen]
         columns = [*order, len(sets.names)]
         return cls(counts[np.ix_(order, columns)], tuple(sets.names[i] for i in order), len(seen))
+
+    @classmethod
+    def of_evaluation(cls, evaluation: EvalResult) -> ConfusionTable:
+        """Of all images."""
+        return cls.of(evaluation.matrices["all"].counts.numpy(), sets=evaluation.sets)
 
     def __add__(self, other: ConfusionTable) -> ConfusionTable:
         """The pixels of both, of one class list."""

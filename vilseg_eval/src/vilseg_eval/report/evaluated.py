@@ -66,10 +66,7 @@ def evaluation_report(
         title=title,
         examples=read_examples(kept),
         introduction=introduction,
-        confusions={
-            label: ConfusionTable.of(e.matrices["all"].counts.numpy(), sets=e.sets)
-            for label, e in evaluations.items()
-        },
+        confusions={label: ConfusionTable.of_evaluation(e) for label, e in evaluations.items()},
     )
     return {**files, EXAMPLES_FILE: kept}
 

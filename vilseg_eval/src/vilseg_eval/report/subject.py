@@ -34,8 +34,12 @@ def check_comparable(results: Results) -> None:
 
 def evaluation_title(result: Mapping[str, Any]) -> str:
     """Heading of the page of one evaluation: run, data and split."""
-    on = " ".join(str(result[key]) for key in ("data", "split") if result.get(key))
-    return f"{result['run']} on {on}"
+    return f"{result['run']} on {data_and_split(result)}"
+
+
+def data_and_split(result: Mapping[str, Any]) -> str:
+    """Both where the split is known."""
+    return " ".join(str(result[key]) for key in ("data", "split") if result.get(key))
 
 
 def subject(result: Mapping[str, Any]) -> str:
