@@ -102,23 +102,26 @@ def run_job(job: Job, *, console: Console) -> None:
 
 def _train(job: Job, out: Path, *, console: Console) -> None:
     resume = (out / "checkpoints").is_dir()
-    variant, config = VARIANTS[job.variant], job.config()
-    if variant.parent is None or variant.teaches == "head":
-        source = training_scenes(config, folder=Path(job.scenes))
-        trainer = Trainer(config, out=out, resume=resume, source=source, console=console)
-        if job.parent is not None and not resume:
-            take_encoders(trainer.model, open_run(Path(job.parent)).model)
-        trainer.fit()
+    if VARIANTS[job.variant].teaches == "self":
+        _self_train(job, out, resume=resume, console=console)
         return
+    config = job.config()
+    source = training_scenes(config, folder=Path(job.scenes))
+    trainer = Trainer(config, out=out, resume=resume, source=source, console=console)
+    if job.parent is not None and not resume:
+        take_encoders(trainer.model, open_run(Path(job.parent)).model)
+    trainer.fit()
+
+
+def _self_train(job: Job, out: Path, *, resume: bool, console: Console) -> None:
     assert job.parent is not None
     data = open_run(Path(job.parent)).config.data
-    classes = build_labelled(data.world, count=1).classes
     SelfTrainer(
         Path(job.parent),
         images=data.world,
-        words=classes.prompts,
+        words=build_labelled(data.world, count=1).classes.prompts,
         out=out,
-        overrides=[*variant.overrides, f"self_train.seed={job.seed}"],
+        overrides=[*VARIANTS[job.variant].overrides, f"self_train.seed={job.seed}"],
         resume=resume,
         console=console,
     ).fit()

@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,25 +28,17 @@ class KeptScenes(WorldCaptions):
     """
 
     def __init__(self, config: CaptionsConfig, *, folder: Path) -> None:
-        super().__init__(
-            world=config.world,
-            split=config.split,
-            count=config.count,
-            image_size=config.image_size,
-            seed=config.seed,
-            captions_per_image=config.captions_per_image,
-            compositions=config.compositions,
-        )
-        parts = (
-            config.world,
-            self.split,
-            config.count,
-            config.image_size,
-            config.seed,
-            config.captions_per_image,
-            config.compositions,
-        )
-        self._folder = folder / "-".join(map(str, parts))
+        drawn: dict[str, Any] = {
+            "world": config.world,
+            "split": config.split,
+            "count": config.count,
+            "image_size": config.image_size,
+            "seed": config.seed,
+            "captions_per_image": config.captions_per_image,
+            "compositions": config.compositions,
+        }
+        super().__init__(**drawn)
+        self._folder = folder / "-".join(map(str, drawn.values()))
         if self._folder.is_dir():
             spoken = json.loads((self._folder / _CAPTIONS).read_text("utf-8"))
             self._captions = [tuple(captions) for captions in spoken]

@@ -19,6 +19,7 @@ from vilseg_train.progress import LINE_SECONDS, say
 from vilseg_train.record import METRICS
 from vilseg_train.reproduce.job import JOB, RUN, SCORES, Job
 from vilseg_train.reproduce.variants import VARIANTS
+from vilseg_train.selftrain_config import SelfTrainConfig
 
 LOG = "log.txt"
 _POLL = 0.5
@@ -136,8 +137,9 @@ class _Board:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task: TaskID = self._bar.add_task("", total=sum(self._totals), completed=self._done())
+        self._finished: set[int] = set()
         self._first, self._began = self._done(), time.monotonic()
+        self._task: TaskID = self._bar.add_task("", total=sum(self._totals), completed=self._first)
         self._said = self._began
 
     def __enter__(self) -> "_Board":
@@ -149,25 +151,31 @@ class _Board:
         self._bar.stop()
 
     def show(self) -> None:
-        done, finished = self._done(), sum(map(is_done, self._jobs))
-        what = f"{finished} of {len(self._jobs)} runs"
+        now, plain = time.monotonic(), not self._console.is_terminal
+        if plain and now - self._said < LINE_SECONDS:
+            return
+        done = self._done()
+        what = f"{len(self._finished)} of {len(self._jobs)} runs"
         self._bar.update(self._task, completed=done, description=what)
-        now = time.monotonic()
-        if not self._console.is_terminal and now - self._said >= LINE_SECONDS:
+        if plain:
             self._said = now
             rate = (done - self._first) / (now - self._began)
             left = f"{(sum(self._totals) - done) / rate / 60:.0f} min left" if rate else "starting"
             say(self._console, f"{what}, {done} of {sum(self._totals)} steps, {left}")
 
     def _done(self) -> int:
-        return sum(
-            total if is_done(job) else min(steps_done(job), total)
-            for job, total in zip(self._jobs, self._totals, strict=True)
-        )
+        """Steps of all jobs. What has finished once is not read again."""
+        done = 0
+        for number, (job, total) in enumerate(zip(self._jobs, self._totals, strict=True)):
+            if number not in self._finished and is_done(job):
+                self._finished.add(number)
+            done += total if number in self._finished else min(steps_done(job), total)
+        return done
 
 
 def _steps_of(job: Job) -> int:
     config = job.config()
-    if job.parent is None or VARIANTS[job.variant].teaches == "head":
+    if VARIANTS[job.variant].teaches != "self":
         return config.train.steps
-    return config.self_train.steps * config.self_train.rounds if config.self_train else 300
+    taught = config.self_train or SelfTrainConfig()
+    return taught.steps * taught.rounds

@@ -16,8 +16,8 @@ class Variant:
         name: of its folder.
         overrides: "key=value" as for `vilseg train --set`.
         equal_compute: train for the FLOP that `full` takes in place of as many steps.
-        parent: the variant whose run this one starts from.
-        teaches: of what has a parent: "self" is self-training, with `overrides` of its own keys;
+        parent: the variant whose run this one starts from, unless it teaches "all".
+        teaches: "all" from nothing; "self" is self-training, with `overrides` of its own keys;
             "head" trains a clustering head anew on the encoders of the parent, for as many steps
             as the parent's had. While L_cluster does not reach the encoder, nothing else differs.
     """
@@ -26,7 +26,7 @@ class Variant:
     overrides: tuple[str, ...] = ()
     equal_compute: bool = False
     parent: str | None = None
-    teaches: Literal["self", "head"] = "self"
+    teaches: Literal["all", "self", "head"] = "all"
 
 
 def _head(name: str, *overrides: str) -> Variant:
@@ -52,8 +52,8 @@ VARIANTS: Mapping[str, Variant] = {
                 "loss.global_temperature=1",
             ),
         ),
-        Variant("self-trained", parent="full"),
-        Variant("self-distilled", ("self_train.labels=tokens",), parent="full"),
+        Variant("self-trained", parent="full", teaches="self"),
+        Variant("self-distilled", ("self_train.labels=tokens",), parent="full", teaches="self"),
         Variant("seen-compositions", ("data.compositions=seen",)),
         *(Variant(f"wrong-{w}", (f"data.wrong_captions={w / 100}",)) for w in WRONG_CAPTIONS),
         *(_head(f"clusters-{c}", f"model.cluster.clusters={c}") for c in CLUSTER_SWEEP),
