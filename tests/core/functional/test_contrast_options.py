@@ -81,6 +81,7 @@ def test_equals_the_loop(
             assert [x.item() for x in found] == pytest.approx(truths, rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{option} for option in OPTIONS] + [set(OPTIONS)], ids=[*OPTIONS, "all"]
 )
