@@ -9,9 +9,9 @@ import triton.language as tl
 
 from vilseg_core.ops import kernel_configs_information
 
-# A centred probability lies in (-1, 1); times this it fills float16, whose 11 bits are TF32's, and
+# A share less another lies in [-1, 1]; times this it fills float16, whose 11 bits are TF32's, and
 # keeps all of them down to 2e-9.
-CENTRED_SCALE = tl.constexpr(32768.0)
+SHARE_SCALE = tl.constexpr(32768.0)
 MATRIX_SCALE = tl.constexpr(kernel_configs_information.MATRIX_SCALE)
 SMALLEST = tl.constexpr(1.1754943508222875e-38)
 NEGLIGIBLE = tl.constexpr(kernel_configs_information.NEGLIGIBLE)
