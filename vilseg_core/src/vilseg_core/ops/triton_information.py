@@ -2,10 +2,10 @@
 
 c = clusters; p, q = softmax of the logits of a pixel, w = its weight, J = their joint.
 
-Each program sums products of its own pixels' shares less the smallest of their cluster (ADR 5);
-parts are put together in float64. Operands of the products are in float16, scaled to fill it:
-TF32's 11 bits at twice its rate, rounded rather than cut off; float32 logits take two such numbers
-an operand, 22 bits.
+Each program sums products of its own pixels' shares less the smallest of their cluster, or the mean
+where operands have 11 bits and shares are alike (ADR 5); parts are put together in float64.
+Operands are in float16, scaled to fill it: TF32's 11 bits at twice its rate, rounded rather than
+cut off; float32 logits take two such numbers an operand, 22 bits.
 """
 
 from typing import Any

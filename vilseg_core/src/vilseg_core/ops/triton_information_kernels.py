@@ -13,6 +13,7 @@ from vilseg_core.ops.triton_tiles import (
     SHARE_SCALE,
     SMALLEST,
     assignments,
+    first_offsets,
     load_logits,
     load_weights,
     pixel_numbers,
@@ -62,9 +63,9 @@ def joint_partials(
 ):
     """Products, sums and mass of one part of the pixels, for one tile of the joint.
 
-    Programs: (tiles of the joint, parts). Each takes off its shares the smallest of their cluster
-    in its own first tile that has any weight, and leaves that beside what it has summed. A part
-    without weight leaves 1, which is no cluster's smallest.
+    Programs: (tiles of the joint, parts). Each takes off its shares the `first_offsets` of its own
+    first tile that has any weight, and leaves these beside what it has summed. A part without
+    weight leaves 1, which is no cluster's smallest.
     """
     side: tl.constexpr = (C + CHANNELS - 1) // CHANNELS
     TILED: tl.constexpr = side > 1
@@ -97,8 +98,8 @@ def joint_partials(
         )
         tile_mass = tl.sum(w, 0)
         if mass == 0.0:
-            low_a = tl.min(tl.where((w > 0.0)[:, None], p, 1.0), 0)
-            low_b = tl.min(tl.where((w > 0.0)[:, None], q, 1.0), 0)
+            low_a = first_offsets(p, w, tile_mass, PRODUCTS)
+            low_b = first_offsets(q, w, tile_mass, PRODUCTS)
         mass += tile_mass
         p -= low_a[None, :]
         q -= low_b[None, :]
@@ -178,7 +179,7 @@ def information_backward(
 ):
     """Gradients of w (p^T (`matrix` + `shift`) q + `rest`), where one tile holds the joint.
 
-    The products take the shares less the smallest of their cluster, `low_a` and `low_b`; what
+    The products take the shares less the smallest offset of their cluster, `low_a` and `low_b`; what
     these add is the same for all pixels and is kept in float32.
     """
     channels = tl.arange(0, CHANNELS)
