@@ -79,33 +79,48 @@ def kernels(logits_a: Tensor, logits_b: Tensor, *, moments: bool) -> Tensor:
     return mutual_information_loss(a, b, impl="triton", return_statistics=True)[0].cpu()
 
 
-# Of wide joints few: the interpreter takes seconds for one.
-CASES = [(n, std, moments) for n in (2, 25) for std in (0.05, 4.0, 28.0) for moments in (0, 1)]
-CASES += [(130, 28.0, 0), (130, 0.05, 1)]
+# Of the wider ones few: the interpreter takes seconds for each. With 60 pixels 130 clusters would
+# leave some without a share in float32, of which the plain formula makes a number that is none.
+CASES: list[Any] = [(2, std, moments) for std in (0.05, 10.0, 28.0) for moments in (False, True)]
+CASES += [(25, 0.05, True), (25, 10.0, False), (25, 28.0, True)]
+CASES += [pytest.param(130, 28.0, False, marks=pytest.mark.slow)]
 
 
 @pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed")
 @pytest.mark.parametrize(("clusters", "std", "moments"), CASES)
 def test_no_kernel_is_further_from_the_truth_than_plain_torch(
-    clusters: int, std: float, moments: int
+    clusters: int, std: float, moments: bool
 ) -> None:
     options: dict[str, Any] = {"clusters": clusters, "std": std, "dtype": torch.float32}
-    options |= {"pixels": 60 if clusters == 130 else 123, "seeds": range(1)}
-    ours = error(partial(kernels, moments=bool(moments)), **options)
+    options |= {"pixels": 123, "seeds": range(2)}
+    ours = error(partial(kernels, moments=moments), **options)
     theirs = error(plain, **options)
-    # A rounding, and one of the 22 bits of the operands of a product.
-    assert (ours <= theirs + 2.0**-23 + 2.0**-22).all(), (ours, theirs)
+    assert theirs.isfinite().all()
+    # One rounding of float32, as above.
+    assert (ours <= theirs + torch.finfo(torch.float32).eps).all(), (ours, theirs)
+
+
+def eleven_bits(logits_a: Tensor, logits_b: Tensor) -> Tensor:
+    """What logits of 16 bits get; torch rounds the gradient, which the interpreter cuts off."""
+    from vilseg_core.ops.triton_information import information
+
+    a, b = (x.to(DEVICE).float() for x in (logits_a, logits_b))
+    options: dict[str, Any] = {"weights": None, "entropy_weight": 1.0, "symmetric": False}
+    return information(a, b, channel_dim=1, bits=11, **options).cpu()
 
 
 @pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed")
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("std", [0.05, 10.0])
+@pytest.mark.parametrize(
+    ("std", "dtype"),
+    [(0.05, torch.bfloat16), (0.3, torch.float16), (1.0, torch.float16), (28.0, torch.float16)],
+    ids=str,
+)
 def test_kernels_on_half_precision(std: float, dtype: torch.dtype) -> None:
     options: dict[str, Any] = {"clusters": 25, "std": std, "dtype": dtype}
     options |= {"pixels": 123, "seeds": range(1)}
-    ours, theirs = error(partial(kernels, moments=False), **options), error(plain, **options)
-    # Operands of 11 bits; a gradient is rounded once, which the interpreter does by cutting off.
-    assert (ours <= theirs + torch.finfo(dtype).eps).all(), (ours, theirs)
+    ours, theirs = error(eleven_bits, **options), error(plain, **options)
+    # One rounding to nearest.
+    assert (ours <= theirs + torch.finfo(dtype).eps / 2).all(), (ours, theirs)
 
 
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
