@@ -179,8 +179,8 @@ def information_backward(
 ):
     """Gradients of w (p^T (`matrix` + `shift`) q + `rest`), where one tile holds the joint.
 
-    The products take the shares less the smallest offset of their cluster, `low_a` and `low_b`; what
-    these add is the same for all pixels and is kept in float32.
+    The products take the shares less `low_a` and `low_b`, the smallest offsets of their clusters;
+    what these add is the same for all pixels and is kept in float32.
     """
     channels = tl.arange(0, CHANNELS)
     valid = channels < C
