@@ -227,6 +227,7 @@ def test_memory_is_that_of_a_chunk() -> None:
     assert cached(64) == cached(16) <= whole(8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("towers", caching_ranks.TOWERS)
 def test_ranks_reduce_each_module_once_a_step(
     ranks: tuple[tuple[int, ...], list[dict[str, Any]]], towers: str

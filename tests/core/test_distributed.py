@@ -44,6 +44,7 @@ def ranks(
     return sizes, [torch.load(folder / f"{rank}.pt") for rank in range(len(sizes))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", workers.LOSSES)
 def test_every_rank_has_the_value_and_the_step_of_one_process(
     ranks: tuple[tuple[int, ...], list[Found]], name: str

@@ -63,6 +63,7 @@ def test_dropping_the_last_keeps_batches_full(size: tuple[int, int], cache: bool
     loader.close()
 
 
+@pytest.mark.slow
 @given(
     st.integers(6, 25),
     st.sets(st.integers(0, 24), max_size=4),

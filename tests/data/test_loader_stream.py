@@ -69,6 +69,7 @@ def test_an_epoch_over_all_ranks_shows_every_readable_sample_once(
     assert broken == {"00000.tar/00003", "00003.tar/00011"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("batch_size", range(1, 7))
 def test_resuming_anywhere_goes_on_as_if_never_stopped(

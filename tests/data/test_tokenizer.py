@@ -78,6 +78,7 @@ def test_the_vocabulary_is_specials_bytes_merges() -> None:
     assert len(few.encode("dog")) == 4
 
 
+@pytest.mark.slow
 def test_training_is_deterministic_in_any_order_and_process() -> None:
     again = CAPTIONS[:]
     random.Random(0).shuffle(again)

@@ -146,6 +146,7 @@ def test_the_loss_and_its_gradients_are_the_references(
 
 
 # opcheck itself reads .grad of what it has computed.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("r", [5, 0])
 def test_the_operators_are_registered_in_full(r: int) -> None:

@@ -118,6 +118,7 @@ def gradients(function: Callable[..., Tensor], inputs: list[Tensor]) -> list[Ten
     return [result, *torch.autograd.grad((weights * result).sum(), inputs)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_compiles_without_a_break(name: str) -> None:
     function = CASES[name][0]

@@ -81,7 +81,10 @@ def test_equals_the_loop(
             assert [x.item() for x in found] == pytest.approx(truths, rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("options", [{option} for option in OPTIONS] + [set(OPTIONS)], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [{option} for option in OPTIONS] + [set(OPTIONS)], ids=[*OPTIONS, "all"]
+)
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 @pytest.mark.parametrize("direction", ["both", "image_to_text", "text_to_image"])
 def test_gradients(options: set[str], impl: Implementation, direction: Direction) -> None:
@@ -231,7 +234,7 @@ def test_a_feature_that_is_not_finite_shows_in_the_loss(
 
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)
-@pytest.mark.parametrize("options", [set(), {"ids", "text_negatives"}], ids=str)
+@pytest.mark.parametrize("options", [set(), {"ids", "text_negatives"}], ids=["none", "two"])
 def test_statistics_carry_no_gradient(impl: Implementation, options: set[str]) -> None:
     arguments = asked(problem(0, 5), options)
     arguments["image"].requires_grad_()

@@ -55,6 +55,7 @@ def error(loss: Loss, *, seeds: range = SEEDS, **options: Any) -> Tensor:
     return (squares / len(seeds)).sqrt()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("clusters", [2, 25, 128])

@@ -62,6 +62,7 @@ def test_information_equals_the_loop(
     assert mutual_information_loss(a, b, **options).item() == pytest.approx(-truth, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("entropy_weight", [1.0, 1.3])
 @pytest.mark.parametrize("masked", [False, True])

@@ -55,6 +55,7 @@ def test_value_and_gradients_are_those_of_the_reference(name: str) -> None:
         torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_compiles_without_a_break(name: str) -> None:
     torch.compiler.reset()
@@ -116,6 +117,7 @@ def test_bfloat16_under_autocast_is_computed_in_float32(name: str) -> None:
         assert (ours.double() - exact).norm() < 1e-2 * exact.norm()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_strided_inputs_are_read_and_left_alone(name: str) -> None:
     function, inputs = partial(CASES[name][0], impl="triton"), inputs_of(name)

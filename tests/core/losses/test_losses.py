@@ -118,6 +118,7 @@ def test_eq_2_to_the_letter() -> None:
     assert found.requires_grad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", ["sinkhorn", "center", "none"])
 def test_modules_compile_without_a_break(targets: Any) -> None:
     torch.compiler.reset()

@@ -90,6 +90,7 @@ def test_a_few_steps_on_all_losses_lower_them() -> None:
     assert totals[-1] < totals[0] - 0.3
 
 
+@pytest.mark.slow
 def test_the_encoders_compile_without_a_break() -> None:
     torch.compiler.reset()
     model = model_of(TINY)

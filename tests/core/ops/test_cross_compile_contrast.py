@@ -178,6 +178,7 @@ def test_one_pair_compiles() -> None:
     assert not faults_of([replace(one, aligned=()) for one in ones])
 
 
+@pytest.mark.slow
 def test_one_row_compiles_without_a_spill() -> None:
     variants = list(tile_variants("half", TILES["half"][0][1], architecture=90))
     assert not faults_of(variants[:1])

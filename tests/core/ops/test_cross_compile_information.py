@@ -85,6 +85,7 @@ def test_every_row_compiles_without_a_spill() -> None:
     assert all(found[i].tensor_cores for i in products)
 
 
+@pytest.mark.slow
 def test_the_gate_sees_a_spill() -> None:
     config = MUTUAL_INFORMATION[128, "half"]
     too_large = variant(

@@ -18,6 +18,7 @@ pytest.importorskip("triton")
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_operators_are_registered_in_full(masked: bool) -> None:
@@ -33,6 +34,7 @@ def test_the_operators_are_registered_in_full(masked: bool) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clusters", [3, 130])
 def test_compiles_as_one_graph(clusters: int) -> None:
     a, b, weights = problem(1, clusters, 6)
@@ -47,6 +49,7 @@ def test_compiles_as_one_graph(clusters: int) -> None:
     assert all(torch.equal(x, y) for x, y in zip(found, kernel((a, b, weights)), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clusters", [9, 130])
 def test_bits_do_not_depend_on_the_order_of_programs(
     clusters: int, monkeypatch: pytest.MonkeyPatch

@@ -121,6 +121,7 @@ def test_tiles_beside_the_diagonal(scale: float) -> None:
     assert max(errors(found, truth(image, text, scale_of(scale), "both"))) < 2e-6 + 4e-7 * scale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("d", [33, 64])
 def test_the_tiles_of_the_table(d: int, direction: Direction) -> None:
@@ -181,6 +182,7 @@ def test_rows_without_length() -> None:
     assert errors(found[:1] + found[3:], exact[:1] + exact[3:]) < [1e-6, 1e-6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [16, 19, 64])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_blocks_of_weights(columns: int, dtype: torch.dtype) -> None:
@@ -259,6 +261,7 @@ def views(rows: Tensor) -> dict[str, Tensor]:
     return {"sliced": wide[2:-2, 1 : 2 * d + 1 : 2], "transposed": tall[1:-1, 3:-3].T}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sliced", "transposed"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_inputs_are_read_where_they_lie(kind: str, dtype: torch.dtype) -> None:

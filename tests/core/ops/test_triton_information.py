@@ -99,6 +99,7 @@ def assert_near(found: tuple[Tensor, ...], truth: tuple[Tensor, ...], *, limit: 
     assert max(errors) < limit, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("shape", [(1, 2, 5), (2, 3, 67), (3, 25, 5, 7), (1, 33, 37), (2, 130, 17)])
 def test_loss_and_gradients_equal_the_reference(shape: tuple[int, ...], masked: bool) -> None:
@@ -106,6 +107,7 @@ def test_loss_and_gradients_equal_the_reference(shape: tuple[int, ...], masked: 
     assert_near(kernel(inputs), plain(inputs), limit=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clusters", [25, 150])
 @pytest.mark.parametrize(("entropy_weight", "symmetric"), [(1.5, False), (1.0, True), (0.5, True)])
 def test_options_equal_the_reference(clusters: int, entropy_weight: float, symmetric: bool) -> None:
@@ -115,6 +117,7 @@ def test_options_equal_the_reference(clusters: int, entropy_weight: float, symme
     assert_near(found, truth, limit=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("clusters", "pixels"), [(64, 150), (200, 40)])
 def test_many_clusters(clusters: int, pixels: int) -> None:
     inputs = problem(1, clusters, pixels).inputs(False)
@@ -155,6 +158,7 @@ def test_moments_of_many_clusters() -> None:
     assert_near(found_all, (truth, *torch.autograd.grad(truth, wide, grad)), limit=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clusters", [6, 130])
 def test_masked_pixels_have_no_influence(clusters: int) -> None:
     a, b, _ = problem(2, clusters, 40)
@@ -180,6 +184,7 @@ def test_masked_pixels_have_no_influence(clusters: int) -> None:
     assert all(float(x.movedim(1, -1)[~kept].abs().max()) == 0.0 for x in small[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clusters", [4, 130])
 @pytest.mark.parametrize("pixels", [0, 1, 9])
 def test_no_mass_and_few_pixels(clusters: int, pixels: int) -> None:
@@ -198,6 +203,7 @@ def test_weights_of_any_size() -> None:
     assert_near(kernel((a, b, large)), plain((a, b, large)), limit=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clusters", [25, 130])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_logits_of_16_bits(clusters: int, dtype: torch.dtype) -> None:
@@ -229,6 +235,7 @@ def test_unbalanced_marginals_are_centred(bits: int) -> None:
     assert_near(kernel(inputs, bits=bits), plain(inputs), limit=4e-3 if bits == 11 else 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clusters", [10, 130])
 def test_saturated_logits(clusters: int) -> None:
     inputs = problem(1, clusters, 60, spread=20.0).inputs(True)

@@ -50,6 +50,7 @@ def test_layouts_are_read_as_they_are(layout: str, masked: bool) -> None:
     assert_near(found, truth, limit=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clusters", [5, 130])
 def test_offsets_beyond_32_bits(clusters: int, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = problem(2, clusters, 4, 6).inputs(True)

@@ -36,6 +36,7 @@ def test_portions_are_a_partition(count: int, parts: int) -> None:
     assert owners == {(shard, number): 1 for shard in range(count) for number in range(30)}
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 8),
     st.integers(0, 4),
@@ -73,6 +74,7 @@ def test_ranks_and_workers_share_every_epoch(
     assert all(stream.broken == [] for stream in streams)
 
 
+@pytest.mark.slow
 @given(
     st.integers(0, 50),
     st.sampled_from([0, 1, 2, 5, 100]),

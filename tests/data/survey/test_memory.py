@@ -34,6 +34,7 @@ class _Long:
             yield Record(f"{number}", (f"caption {number}",), partial(_bitmap, number))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use",
     [

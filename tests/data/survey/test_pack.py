@@ -95,6 +95,7 @@ def test_every_sample_is_in_the_tars_once_with_its_bytes(
     ]
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(data=st.data(), count=st.integers(1, 12), shard_size=st.integers(1, 5))
 def test_a_packing_stopped_anywhere_ends_in_the_same_bytes(
@@ -150,6 +151,7 @@ pack(FolderRecords(sys.argv[1]), sys.argv[2], shard_size=2,
 """
 
 
+@pytest.mark.slow
 def test_a_killed_packing_goes_on(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "data", 40)
     out = tmp_path / "out"

@@ -101,6 +101,7 @@ def test_each_view_has_its_own_hue(seed: int) -> None:
     assert float((pixels.amax(1) - turned.max()).abs().max()) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["flip", "jitter", "grey", "blur", "solarise"])
 def test_chances_are_of_a_kind_of_view(name: str) -> None:
     images = noise(1, 3, 6, 6, seed=0).expand(600, 3, 6, 6)

@@ -61,6 +61,7 @@ def test_the_whole_image_unflipped_is_itself(
     assert torch.equal(views.global_boxes, torch.tensor([[0.0, 0.0, side, side]]).expand(n, 4))
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(seeds, st.integers(0, 100))
 def test_the_generator_alone_decides(seed: int, other: int) -> None:

@@ -81,6 +81,7 @@ class Photos(Dataset[Views]):
         return LOOKS(image, generator=generator(1000 + index))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_loader_joins_what_its_workers_cut(workers: int) -> None:
     loader = DataLoader(
