@@ -46,6 +46,8 @@ def variant(
             aligned.append(argument)
         elif argument == "counter":
             signature[argument] = "*i32"
+        elif argument == "scratch":
+            signature[argument] = "*fp64"
         elif argument in ("pixels", "middle", "inner", "parts") or argument.endswith(ENDINGS):
             signature[argument] = "i32"
             if layout == "last" and argument.endswith(ENDINGS) and fixed["C"] % 16 == 0:

@@ -27,7 +27,10 @@ def launch_backward(
     wants_weights: bool,
     bits: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of `grad` w (p^T matrix q + rest), summed over pixels, in a, b and the weights."""
+    """Gradients of `grad` w (p^T (matrix + shift) q + rest), summed over pixels, in a, b, weights.
+
+    `lines` holds the shift, the rest and the offsets of the products.
+    """
     shape = a.shape[1:] if wants_weights else (0,)
     found = (
         torch.empty_like(a),
@@ -141,8 +144,9 @@ def _backward_tiled(
     from vilseg_core.ops.triton_information_wide import pixel_values, side_backward
 
     clusters, config = a.shape[0], config_of(a, b)
-    mean_a, mean_b, rest, largest = lines_of(lines, clusters)
-    line_a, line_b = torch.mv(matrix, mean_b), torch.mv(matrix.T, mean_a)
+    low_a, low_b, shift, rest, largest = lines_of(lines, clusters)
+    matrix = matrix + shift
+    line_a, line_b = torch.mv(matrix, low_b), torch.mv(matrix.T, low_a)
     # What the kernels read over and over, in the order and the dtype in which they take it.
     tables = [_split(matrix.T, largest, products), _split(matrix, largest, products)]
     values = norms.new_empty(norms.shape[1])
@@ -158,9 +162,9 @@ def _backward_tiled(
         "PRODUCTS": products,
     }
     size = (place.pixels, place.middle, place.inner)
-    sides = ((a, b, line_a, mean_b, 0, 1), (b, a, line_b, mean_a, 1, 0))
-    for own, other, line, mean, which, beside in sides:
-        scalars = (line, mean, largest, values)
+    sides = ((a, b, line_a, low_b, 0, 1), (b, a, line_b, low_a, 1, 0))
+    for own, other, line, low, which, beside in sides:
+        scalars = (line, low, largest, values)
         steps = (*place.strides[which], *place.strides[beside])
         sources = (norms[which], norms[beside], *tables[which])
         pixel_values[(value_tiles,)](

@@ -12,17 +12,23 @@ from vilseg_core.ops.pixel_geometry import PixelGeometry
 ONE_TILE = 128
 """Clusters up to which one tile holds the whole joint."""
 NORMALISE = Launch(block=32, warps=8, stages=2)
-FINISH = {True: (8, 64), False: (32, 4)}
+FINISH = {True: (8, 64), False: (32, 2)}
 """Side of a block of the joint, and parts read at once, by whether one tile holds the joint."""
 FINISH_WARPS = 8
+SCALARS = 3
+"""Numbers beside the offsets that the backward kernels need."""
 
 
 class JointParts(NamedTuple):
-    """Covariance (parts, c, c), means (parts, c) and mass (parts,) of parts of the pixels."""
+    """Parts of the pixels: products of the shares less an offset (parts, c, c) and their sums
+    (parts, c), the offsets (parts, c) and the mass (parts,).
+    """
 
-    covariances: Tensor
-    means_a: Tensor
-    means_b: Tensor
+    products: Tensor
+    sums_a: Tensor
+    sums_b: Tensor
+    lows_a: Tensor
+    lows_b: Tensor
     masses: Tensor
     counter: Tensor
     """(1,), 0: the finishing kernel counts its programs here."""
@@ -31,7 +37,7 @@ class JointParts(NamedTuple):
 
 
 def joint_parts(a: Tensor, b: Tensor, weights: Tensor | None, *, bits: int) -> JointParts:
-    """Moments of (c, *pixels) logits by parts, each about its own mean."""
+    """Moments of (c, *pixels) logits by parts, each above its own offsets."""
     from vilseg_core.ops.triton_information_kernels import joint_partials
 
     a, b, weights, place = _placed([a, b], weights)
@@ -41,9 +47,11 @@ def joint_parts(a: Tensor, b: Tensor, weights: Tensor | None, *, bits: int) -> J
     count = max(1, min(config.joint.programs // tiles**2, places))
     numbers = a.new_empty
     parts = JointParts(
-        covariances=numbers(count, clusters, clusters, dtype=torch.float32),
-        means_a=numbers(count, clusters, dtype=torch.float32),
-        means_b=numbers(count, clusters, dtype=torch.float32),
+        products=numbers(count, clusters, clusters, dtype=torch.float32),
+        sums_a=numbers(count, clusters, dtype=torch.float32),
+        sums_b=numbers(count, clusters, dtype=torch.float32),
+        lows_a=numbers(count, clusters, dtype=torch.float32),
+        lows_b=numbers(count, clusters, dtype=torch.float32),
         masses=numbers(count, dtype=torch.float32),
         counter=numbers(1, dtype=torch.int32),
         norms=numbers(2, a[0].numel() if tiles > 1 else 0, 2, dtype=torch.float32),
@@ -58,7 +66,7 @@ def joint_parts(a: Tensor, b: Tensor, weights: Tensor | None, *, bits: int) -> J
             weights,
             parts.norms[0],
             parts.norms[1],
-            *parts[:5],
+            *parts[:-1],
             place.pixels,
             place.middle,
             place.inner,
@@ -77,19 +85,19 @@ def joint_parts(a: Tensor, b: Tensor, weights: Tensor | None, *, bits: int) -> J
 def launch_finish(
     parts: JointParts, *, entropy_weight: float, symmetric: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss (), matrix (c, c), and in one row both means, the rest and the largest entry."""
+    """Loss (), matrix (c, c), and in one row what `lines_of` takes apart."""
     from vilseg_core.ops.triton_information_finish import finish_information
 
-    count, clusters = parts.means_a.shape
+    count, clusters = parts.sums_a.shape
     side, chunk = FINISH[clusters <= ONE_TILE]
     programs = blocks(clusters, side) ** 2
     room = 1 << (programs - 1).bit_length()
     numbers = parts.masses.new_empty
-    scratch, loss = numbers(3 * room), numbers(())
-    matrix, lines = numbers(clusters, clusters), numbers(2 * clusters + 2)
+    scratch, loss = numbers(3 * room, dtype=torch.float64), numbers(())
+    matrix, lines = numbers(clusters, clusters), numbers(2 * clusters + SCALARS)
     with on_device(parts.masses):
         finish_information[(programs,)](
-            *parts[:5],
+            *parts[:-1],
             scratch,
             matrix,
             *lines_of(lines, clusters)[:2],
@@ -140,10 +148,9 @@ def _placed(
     return logits[0], logits[1], weights, geometry
 
 
-def lines_of(lines: Tensor, clusters: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Means of p and of q, the rest, the largest entry of the matrix."""
-    rest, largest = lines[2 * clusters :][:1], lines[2 * clusters + 1 :]
-    return lines[:clusters], lines[clusters : 2 * clusters], rest, largest
+def lines_of(lines: Tensor, clusters: int) -> tuple[Tensor, ...]:
+    """Offsets of p and of q; what is added to all of the matrix, to values; the largest sum."""
+    return torch.split(lines, [clusters, clusters, *[1] * SCALARS])
 
 
 def config_of(a: Tensor, b: Tensor) -> InformationConfig:

@@ -2,10 +2,10 @@
 
 c = clusters; p, q = softmax of the logits of a pixel, w = its weight, J = their joint.
 
-Each program sums the second moment of its own pixels about its own mean, and the parts are merged
-by the covariance of their means, so nothing cancels (ADR 3, 4). Operands of the products are
-centred probabilities in float16, scaled to fill it: TF32's 11 bits at twice its rate, rounded
-rather than cut off; float32 logits take two such numbers an operand, 22 bits.
+Each program sums products of its own pixels' shares less the smallest of their cluster, or the mean
+where operands have 11 bits and shares are alike (ADR 5); parts are put together in float64.
+Operands are in float16, scaled to fill it: TF32's 11 bits at twice its rate, rounded rather than
+cut off; float32 logits take two such numbers an operand, 22 bits.
 """
 
 from typing import Any
@@ -14,24 +14,25 @@ import torch
 from torch import Tensor
 
 from vilseg_core.ops.information_gradients import launch_backward
-from vilseg_core.ops.information_launches import ONE_TILE, joint_parts, launch_finish
+from vilseg_core.ops.information_launches import ONE_TILE, SCALARS, joint_parts, launch_finish
 
 _DEVICES = ("cuda", "cpu")
 """On the CPU in Triton's interpreter alone."""
 
 
 @torch.library.custom_op("vilseg::triton_moments", mutates_args=(), device_types=_DEVICES)
-def _moments(a: Tensor, b: Tensor, weights: Tensor | None, bits: int) -> tuple[Tensor, Tensor]:
+def _moments(
+    a: Tensor, b: Tensor, weights: Tensor | None, bits: int
+) -> tuple[Tensor, Tensor, Tensor]:
     parts = joint_parts(a, b, weights, bits=bits)
-    mass = parts.masses.double()
-    left, right = parts.means_a.double(), parts.means_b.double()
-    weighted = left * mass[:, None]
+    sums_a, sums_b, low_a, low_b, mass = (x.double() for x in parts[1:6])
+    whole_a, whole_b = sums_a + low_a * mass[:, None], sums_b + low_b * mass[:, None]
     moments = a.new_empty(a.shape[0] + 1, a.shape[0] + 1, dtype=torch.float64)
-    moments[:-1, :-1] = parts.covariances.sum(0, dtype=torch.float64) + weighted.T @ right
-    moments[:-1, -1] = weighted.sum(0)
-    moments[-1, :-1] = mass @ right
+    moments[:-1, :-1] = parts.products.sum(0, dtype=torch.float64)
+    moments[:-1, :-1] += low_a.T @ whole_b + sums_a.T @ low_b
+    moments[:-1, -1], moments[-1, :-1] = whole_a.sum(0), whole_b.sum(0)
     moments[-1, -1] = mass.sum()
-    return moments, parts.norms
+    return moments, torch.cat([parts.lows_a.amin(0), parts.lows_b.amin(0)]), parts.norms
 
 
 @torch.library.custom_op("vilseg::triton_information", mutates_args=(), device_types=_DEVICES)
@@ -79,16 +80,17 @@ def _norms_like(a: Tensor) -> Tensor:
 
 
 @_moments.register_fake
-def _(a: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    side = a.shape[0] + 1
-    return a.new_empty(side, side, dtype=torch.float64), _norms_like(a)
+def _(a: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    c = a.shape[0]
+    lows = a.new_empty(2 * c, dtype=torch.float32)
+    return a.new_empty(c + 1, c + 1, dtype=torch.float64), lows, _norms_like(a)
 
 
 @_information.register_fake
 def _(a: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     c = a.shape[0]
     matrix = a.new_empty(c, c, dtype=torch.float32)
-    lines = a.new_empty(2 * c + 2, dtype=torch.float32)
+    lines = a.new_empty(2 * c + SCALARS, dtype=torch.float32)
     return a.new_empty((), dtype=torch.float32), matrix, lines, _norms_like(a)
 
 
@@ -115,19 +117,19 @@ def _save_moments(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...])
     ctx.save_for_backward(*output, a, b, weights)
 
 
-def _moments_backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
-    moments, norms, a, b, weights = ctx.saved_tensors
+def _moments_backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    moments, lows, norms, a, b, weights = ctx.saved_tensors
     if grad is None:
         return None, None, None, None
     # As in the chunked path: [p; 1]^T grad [q; 1] = p^T bilinear q + rest, put together in float64,
     # and the mean over pixels taken out of the slopes.
     bilinear = grad[:-1, :-1] + grad[:-1, -1:] + grad[-1:, :-1]
     mass = torch.where(moments[-1, -1] > 0, moments[-1, -1], 1.0)
-    rows, columns = moments[:-1, -1] / mass, moments[-1, :-1] / mass
     mean = (moments[:-1, :-1] * bilinear).sum() / mass
     matrix = bilinear - mean
     rest = (grad[-1, -1] + mean).reshape(1)
-    lines = torch.cat([rows, columns, rest, matrix.abs().amax().reshape(1)]).float()
+    scalars = [rest.new_zeros(1), rest, matrix.abs().amax().reshape(1)]
+    lines = torch.cat([lows, *scalars]).float()
     wanted = ctx.needs_input_grad[2]
     d_a, d_b, d_weights = _joint_backward(
         lines.new_ones(()), matrix.float(), lines, norms, a, b, weights, wanted, ctx.bits

@@ -8,11 +8,12 @@ import triton
 import triton.language as tl
 
 from vilseg_core.ops.triton_tiles import (
-    CENTRED_SCALE,
     MATRIX_SCALE,
     NEGLIGIBLE,
+    SHARE_SCALE,
     SMALLEST,
     assignments,
+    first_offsets,
     load_logits,
     load_weights,
     pixel_numbers,
@@ -30,9 +31,11 @@ def joint_partials(
     weights,
     norms_a,
     norms_b,
-    covariances,
-    means_a,
-    means_b,
+    products,
+    sums_a,
+    sums_b,
+    lows_a,
+    lows_b,
     masses,
     counter,
     pixels,
@@ -58,10 +61,11 @@ def joint_partials(
     WIDE: tl.constexpr,
     WEIGHTED: tl.constexpr,
 ):
-    """Centred second moment, means and mass of one part of the pixels, for one tile of the joint.
+    """Products, sums and mass of one part of the pixels, for one tile of the joint.
 
-    Programs: (tiles of the joint, parts). Each centres its pixels at the mean of its own first
-    tile that has any weight, and takes out what is left of its mean at the end.
+    Programs: (tiles of the joint, parts). Each takes off its shares the `first_offsets` of its own
+    first tile that has any weight, and leaves these beside what it has summed. A part without
+    weight leaves 1, which is no cluster's smallest.
     """
     side: tl.constexpr = (C + CHANNELS - 1) // CHANNELS
     TILED: tl.constexpr = side > 1
@@ -73,8 +77,8 @@ def joint_partials(
     second = tl.zeros((CHANNELS, CHANNELS), tl.float32)
     sum_a = tl.zeros((BLOCK, CHANNELS), tl.float32)
     sum_b = tl.zeros((BLOCK, CHANNELS), tl.float32)
-    pivot_a = tl.zeros((CHANNELS,), tl.float32)
-    pivot_b = tl.zeros((CHANNELS,), tl.float32)
+    low_a = tl.full((CHANNELS,), 1.0, tl.float32)
+    low_b = tl.full((CHANNELS,), 1.0, tl.float32)
     mass = 0.0
     heaviest = SMALLEST
     for tile in tl.range(
@@ -94,12 +98,11 @@ def joint_partials(
         )
         tile_mass = tl.sum(w, 0)
         if mass == 0.0:
-            share = w / tl.maximum(tile_mass, SMALLEST)
-            pivot_a = tl.sum(p * share[:, None], 0)
-            pivot_b = tl.sum(q * share[:, None], 0)
+            low_a = first_offsets(p, w, tile_mass, PRODUCTS)
+            low_b = first_offsets(q, w, tile_mass, PRODUCTS)
         mass += tile_mass
-        p -= pivot_a[None, :]
-        q -= pivot_b[None, :]
+        p -= low_a[None, :]
+        q -= low_b[None, :]
         sum_a += p * w[:, None]
         sum_b += q * w[:, None]
         if WEIGHTED:
@@ -108,23 +111,21 @@ def joint_partials(
             second *= heaviest / heavier
             heaviest = heavier
             w = w / heavier
-        left = tl.trans(p * (w * CENTRED_SCALE)[:, None])
-        second = product(left, q * CENTRED_SCALE, second, PRODUCTS)
-    second *= 1.0 / (CENTRED_SCALE * CENTRED_SCALE)
+        left = tl.trans(p * (w * SHARE_SCALE)[:, None])
+        second = product(left, q * SHARE_SCALE, second, PRODUCTS)
+    second *= 1.0 / (SHARE_SCALE * SHARE_SCALE)
     if WEIGHTED:
         second *= heaviest
-    total_a, total_b = tl.sum(sum_a, 0), tl.sum(sum_b, 0)
-    share_a = total_a / tl.maximum(mass, SMALLEST)
-    share_b = total_b / tl.maximum(mass, SMALLEST)
-    second -= total_a[:, None] * share_b[None, :]
     valid_a, valid_b = channels_a < C, channels_b < C
     cells = (part * C + channels_a)[:, None] * C + channels_b[None, :]
-    tl.store(covariances + cells, second, mask=valid_a[:, None] & valid_b[None, :])
-    # All tiles of the joint find the same means; the first row and column of tiles write them.
+    tl.store(products + cells, second, mask=valid_a[:, None] & valid_b[None, :])
+    # All tiles of the joint find the same sums; the first row and column of tiles write them.
     if tl.program_id(0) % side == 0:
-        tl.store(means_a + part * C + channels_a, pivot_a + share_a, mask=valid_a)
+        tl.store(sums_a + part * C + channels_a, tl.sum(sum_a, 0), mask=valid_a)
+        tl.store(lows_a + part * C + channels_a, low_a, mask=valid_a)
     if tl.program_id(0) // side == 0:
-        tl.store(means_b + part * C + channels_b, pivot_b + share_b, mask=valid_b)
+        tl.store(sums_b + part * C + channels_b, tl.sum(sum_b, 0), mask=valid_b)
+        tl.store(lows_b + part * C + channels_b, low_b, mask=valid_b)
     if tl.program_id(0) == 0:
         tl.store(masses + part, mass)
 
@@ -135,8 +136,9 @@ def information_backward(
     b,
     weights,
     matrix,
-    mean_a,
-    mean_b,
+    low_a,
+    low_b,
+    shift,
     rest,
     largest,
     grad,
@@ -175,10 +177,10 @@ def information_backward(
     WEIGHTED: tl.constexpr,
     WANTS_WEIGHTS: tl.constexpr,
 ):
-    """Gradients of w (p^T `matrix` q + `rest`), summed over pixels, where one tile holds the joint.
+    """Gradients of w (p^T (`matrix` + `shift`) q + `rest`), where one tile holds the joint.
 
-    The products take the probabilities centred at their means; what the means add is the same for
-    all pixels and is kept in float32.
+    The products take the shares less `low_a` and `low_b`, the smallest offsets of their clusters;
+    what these add is the same for all pixels and is kept in float32.
     """
     channels = tl.arange(0, CHANNELS)
     valid = channels < C
@@ -187,15 +189,16 @@ def information_backward(
         mask=valid[:, None] & valid[None, :],
         other=0.0,
     )
-    centre_a = tl.load(mean_a + channels, mask=valid, other=0.0)
-    centre_b = tl.load(mean_b + channels, mask=valid, other=0.0)
-    line_a = tl.sum(cells * centre_b[None, :], 1)
-    line_b = tl.sum(cells * centre_a[:, None], 0)
+    cells = tl.where(valid[:, None] & valid[None, :], cells + tl.load(shift), 0.0)
+    offset_a = tl.load(low_a + channels, mask=valid, other=0.0)
+    offset_b = tl.load(low_b + channels, mask=valid, other=0.0)
+    line_a = tl.sum(cells * offset_b[None, :], 1)
+    line_b = tl.sum(cells * offset_a[:, None], 0)
     top = tl.maximum(tl.load(largest), NEGLIGIBLE)
     cells = cells * (MATRIX_SCALE / top)
-    unscale = top / (MATRIX_SCALE * CENTRED_SCALE)
+    unscale = top / (MATRIX_SCALE * SHARE_SCALE)
     factor = tl.load(grad)
-    offset = tl.load(rest)
+    constant = tl.load(rest)
     for tile in tl.range(
         tl.program_id(0), tl.cdiv(pixels * UNIT, BLOCK), tl.num_programs(0), num_stages=STAGES
     ):
@@ -208,16 +211,16 @@ def information_backward(
             weights, numbers, exist, middle, inner, w_outer, w_middle, w_inner, UNIT, WEIGHTED
         )
         none = tl.zeros((BLOCK, CHANNELS), tl.float32)
-        centred = (q - centre_b[None, :]) * CENTRED_SCALE
-        d_p = product(centred, tl.trans(cells), none, PRODUCTS) * unscale + line_a[None, :]
+        above = (q - offset_b[None, :]) * SHARE_SCALE
+        d_p = product(above, tl.trans(cells), none, PRODUCTS) * unscale + line_a[None, :]
         value = tl.sum(p * d_p, 1)
         if WANTS_WEIGHTS:
-            tl.store(d_weights + numbers, (value + offset) * factor, mask=exist)
+            tl.store(d_weights + numbers, (value + constant) * factor, mask=exist)
         at = pixel_offsets(numbers, middle, inner, da_outer, da_middle, da_inner, UNIT)
         d_p = p * (d_p - value[:, None]) * (w * factor)[:, None]
         store_gradient(d_a, at, exist, channels, da_channel * UNIT, d_p, C, WIDE)
-        centred = (p - centre_a[None, :]) * CENTRED_SCALE
-        d_q = product(centred, cells, none, PRODUCTS) * unscale + line_b[None, :]
+        above = (p - offset_a[None, :]) * SHARE_SCALE
+        d_q = product(above, cells, none, PRODUCTS) * unscale + line_b[None, :]
         value = tl.sum(q * d_q, 1)
         at = pixel_offsets(numbers, middle, inner, db_outer, db_middle, db_inner, UNIT)
         d_q = q * (d_q - value[:, None]) * (w * factor)[:, None]

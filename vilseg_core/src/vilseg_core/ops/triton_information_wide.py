@@ -9,9 +9,9 @@ import triton
 import triton.language as tl
 
 from vilseg_core.ops.triton_tiles import (
-    CENTRED_SCALE,
     MATRIX_SCALE,
     NEGLIGIBLE,
+    SHARE_SCALE,
     assignments,
     load_logits,
     load_weights,
@@ -63,7 +63,7 @@ def normalisers(
 def _derivative(
     other,
     norms,
-    mean,
+    smallest,
     high,
     low,
     largest,
@@ -80,7 +80,7 @@ def _derivative(
     PRODUCTS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """(q - mean) matrix^T of some pixels for a tile of clusters of the other side.
+    """(q - smallest) matrix^T of some pixels for a tile of clusters of the other side.
 
     The matrix comes transposed, scaled to fill float16, as the sum of `high` and `low`.
     """
@@ -88,10 +88,10 @@ def _derivative(
     for first in tl.range(0, C, DEPTH, num_stages=STAGES):
         inner = first + tl.arange(0, DEPTH)
         shares = assignments(other, norms, numbers, at, exist, inner, channel_stride, C, True, WIDE)
-        centre = tl.load(mean + inner, mask=inner < C, other=0.0)
+        offset = tl.load(smallest + inner, mask=inner < C, other=0.0)
         cells = inner[:, None] * C + channels[None, :]
         valid = (inner < C)[:, None] & (channels < C)[None, :]
-        left = (shares - centre[None, :]) * CENTRED_SCALE
+        left = (shares - offset[None, :]) * SHARE_SCALE
         left_high = left.to(tl.float16)
         right_high = tl.load(high + cells, mask=valid, other=0.0)
         if PRODUCTS == 3:
@@ -100,7 +100,7 @@ def _derivative(
             right_low = tl.load(low + cells, mask=valid, other=0.0)
             total = tl.dot(left_high, right_low, total)
         total = tl.dot(left_high, right_high, total)
-    return total * (tl.maximum(tl.load(largest), NEGLIGIBLE) / (MATRIX_SCALE * CENTRED_SCALE))
+    return total * (tl.maximum(tl.load(largest), NEGLIGIBLE) / (MATRIX_SCALE * SHARE_SCALE))
 
 
 @triton.jit
@@ -112,7 +112,7 @@ def pixel_values(
     high,
     low,
     line,
-    mean_other,
+    low_other,
     largest,
     values,
     pixels,
@@ -135,7 +135,7 @@ def pixel_values(
     UNIT: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """p^T matrix q of each pixel, p being its own side; `line` = matrix times the mean of q."""
+    """p^T matrix q of each pixel, p being its own side; `line` = matrix times the offset of q."""
     numbers, exist = pixel_numbers(tl.program_id(0), pixels, BLOCK, UNIT, WIDE)
     at = pixel_offsets(numbers, middle, inner, own_outer, own_middle, own_inner, UNIT)
     across = pixel_offsets(numbers, middle, inner, other_outer, other_middle, other_inner, UNIT)
@@ -145,7 +145,7 @@ def pixel_values(
         derivative = _derivative(
             other,
             other_norms,
-            mean_other,
+            low_other,
             high,
             low,
             largest,
@@ -180,7 +180,7 @@ def side_backward(
     high,
     low,
     line,
-    mean_other,
+    low_other,
     largest,
     values,
     grad,
@@ -224,7 +224,7 @@ def side_backward(
     derivative = _derivative(
         other,
         other_norms,
-        mean_other,
+        low_other,
         high,
         low,
         largest,

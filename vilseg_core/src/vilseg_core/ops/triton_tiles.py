@@ -9,12 +9,14 @@ import triton.language as tl
 
 from vilseg_core.ops import kernel_configs_information
 
-# A centred probability lies in (-1, 1); times this it fills float16, whose 11 bits are TF32's, and
+# A share less another lies in [-1, 1]; times this it fills float16, whose 11 bits are TF32's, and
 # keeps all of them down to 2e-9.
-CENTRED_SCALE = tl.constexpr(32768.0)
+SHARE_SCALE = tl.constexpr(32768.0)
 MATRIX_SCALE = tl.constexpr(kernel_configs_information.MATRIX_SCALE)
 SMALLEST = tl.constexpr(1.1754943508222875e-38)
 NEGLIGIBLE = tl.constexpr(kernel_configs_information.NEGLIGIBLE)
+# Shares of a cluster are alike where the smallest is above this part of their mean.
+ALIKE = tl.constexpr(1.0 / 16.0)
 
 
 @triton.jit
@@ -31,6 +33,20 @@ def product(left, right, total, PRODUCTS: tl.constexpr):
         total = tl.dot(left_low, right_high, total)
         total = tl.dot(left_high, right_low, total)
     return tl.dot(left_high, right_high, total)
+
+
+@triton.jit
+def first_offsets(shares, w, mass, PRODUCTS: tl.constexpr):
+    """What a program takes off the shares of each cluster, from its first tile with any weight.
+
+    The smallest; but 11 bits of shares that are alike hold little else than what all have in
+    common, and take their mean. Without any weight 1, which is no cluster's smallest.
+    """
+    offsets = tl.min(tl.where((w > 0.0)[:, None], shares, 1.0), 0)
+    if PRODUCTS == 1:
+        means = tl.sum(shares * w[:, None], 0) / tl.maximum(mass, SMALLEST)
+        offsets = tl.where((offsets < 1.0) & (offsets > ALIKE * means), means, offsets)
+    return offsets
 
 
 @triton.jit
