@@ -243,6 +243,7 @@ def test_parts_without_weight_change_nothing(bits: int) -> None:
         weights[:, :300] = 0.0
         weights[:, 500:] = 0.0
     found, truth = kernel((a, b, weights), bits=bits), plain((a, b, weights))
+    # Not the weights' own: logits without weight are set to 0 before the operator is called.
     assert_near(found[:3], truth[:3], limit=4e-3 if bits == 11 else 1e-4)
     assert all(float(x.detach()[..., :300].abs().max()) == 0.0 for x in found[1:3])
 
