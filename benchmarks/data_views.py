@@ -200,24 +200,33 @@ def _torchvision_there_and_back(
     def warp(image: Tensor, angle: float, shift: list[float], zoom: float) -> Any:
         return functional.affine(image, angle, shift, zoom, [0.0, 0.0], interpolation=bilinear)
 
-    def one(image: Tensor, numbers: list[float]) -> Tensor:
-        flip = numbers[0] < 2 * augmentation.flip - 1
+    def is_flipped(numbers: list[float]) -> bool:
+        return numbers[0] < 2 * augmentation.flip - 1
+
+    def there(image: Tensor, numbers: list[float]) -> Tensor:
         changed = image * (1 + augmentation.gain * numbers[1]) + augmentation.bias * numbers[2]
-        changed = functional.horizontal_flip(changed) if flip else changed
+        changed = functional.horizontal_flip(changed) if is_flipped(numbers) else changed
         if affine:
             angle, zoom = augmentation.degrees * numbers[3], high ** numbers[4]
             x, y = (augmentation.translate * side * number for number in numbers[5:])
             changed = warp(changed, angle, [x, y], zoom)
-            # Turned and zoomed about the centre before it is shifted, so the shift turns back too.
+        return changed
+
+    def back(image: Tensor, numbers: list[float]) -> Tensor:
+        if affine:
+            angle, zoom = augmentation.degrees * numbers[3], high ** numbers[4]
+            x, y = (augmentation.translate * side * number for number in numbers[5:])
+            # Turned and zoomed about the centre before it is shifted: the shift turns back too.
             cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
             shift = [-(cos * x + sin * y) / zoom, (sin * x - cos * y) / zoom]
-            changed = warp(changed, -angle, shift, 1 / zoom)
-        back: Tensor = functional.horizontal_flip(changed) if flip else changed
-        return back
+            image = warp(image, -angle, shift, 1 / zoom)
+        return functional.horizontal_flip(image) if is_flipped(numbers) else image
 
     def call() -> Tensor:
         draws = (torch.rand(n, 7) * 2 - 1).tolist()
-        return torch.stack([one(*item) for item in zip(batch, draws, strict=True)])
+        # A batch in between: that is what an encoder takes and gives.
+        changed = torch.stack([there(*item) for item in zip(batch, draws, strict=True)])
+        return torch.stack([back(*item) for item in zip(changed, draws, strict=True)])
 
     return call
 

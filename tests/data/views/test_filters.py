@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.data.views.cases import dtypes, noise, seeds, sides
+from torch import Tensor
 
 from vilseg_data.views.filters import blur
 
@@ -33,12 +34,34 @@ def test_blur_is_the_loop_over_pixels(seed: int, h: int, w: int, wide: float, hi
             torch.testing.assert_close(found[0, :, i, j], value / total, rtol=0, atol=1e-9)
 
 
+@given(seeds, st.integers(50, 70), st.integers(50, 70), st.floats(0.05, 1.5), st.floats(0.05, 1.5))
+def test_blur_of_large_images_is_the_loop_over_rows_and_columns(
+    seed: int, h: int, w: int, wide: float, high: float
+) -> None:
+    image = noise(1, 2, h, w, seed=seed, dtype=torch.float64)
+    found = blur(image, sigma=torch.tensor([[wide, high]], dtype=torch.float64))
+
+    def blurred_rows(values: Tensor, width: float) -> Tensor:
+        columns = []
+        for j in range(values.shape[-1]):
+            shares = [math.exp(-((b - j) ** 2) / (2 * width**2)) for b in range(values.shape[-1])]
+            weights = torch.tensor(shares, dtype=torch.float64) / sum(shares)
+            columns.append((values * weights).sum(-1))
+        return torch.stack(columns, -1)
+
+    expected = blurred_rows(blurred_rows(image, wide).mT, high).mT
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    assert found.is_contiguous()
+
+
 @given(seeds, st.integers(0, 3), sides, sides, dtypes)
 def test_no_width_is_the_image_and_a_constant_stays(
     seed: int, n: int, h: int, w: int, dtype: torch.dtype
 ) -> None:
     images = noise(n, 3, h, w, seed=seed, dtype=dtype)
     assert torch.equal(blur(images, sigma=torch.zeros(n)), images)
+    large = noise(n, 3, 40 + h, 40 + w, seed=seed, dtype=dtype)
+    assert torch.equal(blur(large, sigma=torch.zeros(n)), large)
     flat = torch.full((n, 3, h, w), 0.5, dtype=dtype)
     torch.testing.assert_close(blur(flat, sigma=noise(n, seed=seed) * 3), flat)
 
@@ -63,8 +86,9 @@ def test_each_image_has_its_own_width(seed: int, sigmas: list[float]) -> None:
         torch.testing.assert_close(together[i : i + 1], alone)
 
 
-def test_autocast_does_not_touch_the_blur() -> None:
-    images, sigma = noise(2, 3, 8, 8, seed=0), torch.tensor([0.7, 1.9])
+@pytest.mark.parametrize("side", [8, 64])
+def test_autocast_does_not_touch_the_blur(side: int) -> None:
+    images, sigma = noise(2, 3, side, side, seed=0), torch.tensor([0.7, 1.9])
     expected = blur(images, sigma=sigma)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(blur(images, sigma=sigma), expected)

@@ -3,11 +3,14 @@
 Notation: v views of each of n images, (v, n, 3, s, s), in [0, 1].
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from vilseg_data.views.blocks import in_blocks
 from vilseg_data.views.colour import grey, jitter, solarise, turn_hue
 from vilseg_data.views.draw import spread
 from vilseg_data.views.filters import blur
@@ -58,36 +61,53 @@ class Appearance:
         images, first = views.flatten(0, 1), first.flatten(0, 1)
         factors = [spread(first[:, i], 1 - b, 1 + b) for i, b in enumerate(self._widths)]
         if second is None:
-            brightness, contrast, saturation = _move(torch.stack(factors), images)
-        else:
-            second = second.flatten(0, 1)
-            turn = spread(second[:, 1], -self.hue, self.hue)
-            sigma = spread(second[:, 4], *self.sigma)
-            chances = torch.tensor([self.jitter, self.grey, self.blur, self.solarise])
-            coins = second[:, [0, 2, 3, 5]].mT < chances.to(second)[:, None]
-            numbers = torch.stack([*factors, turn, sigma])
-            # A factor of 1 changes nothing.
-            numbers[:3] = torch.where(coins[0], numbers[:3], 1)
-            brightness, contrast, saturation, turn, sigma = _move(numbers, images)
-            coins = coins.to(images.device)
-        if any(self._widths):
-            images = jitter(images, brightness=brightness, contrast=contrast, saturation=saturation)
-        if second is not None:
-            images = self._second(images, turn=turn, sigma=sigma, coins=coins)
-        return images.view_as(views)
+            numbers = _move(torch.stack(factors, 1), images)
+            return in_blocks(self._jitter, images, numbers).view_as(views)
+        second = second.flatten(0, 1)
+        turn = spread(second[:, 1], -self.hue, self.hue)
+        sigma = spread(second[:, 4], *self.sigma)
+        chances = torch.tensor([self.jitter, self.grey, self.blur, self.solarise])
+        coins = second[:, [0, 2, 3, 5]] < chances.to(second)
+        numbers = torch.stack([*factors, turn, sigma], 1)
+        # A factor of 1 changes nothing.
+        numbers[:, :3] = torch.where(coins[:, :1], numbers[:, :3], 1)
+        numbers, coins = _move(numbers, images), coins.to(images.device)
+        return in_blocks(self._all, images, numbers, coins).view_as(views)
 
-    def _second(self, images: Tensor, *, turn: Tensor, sigma: Tensor, coins: Tensor) -> Tensor:
-        """What follows brightness, contrast and saturation; coins (4, n)."""
-        shaken, greyed, blurred, inverted = coins[..., None, None, None]
+    def _jitter(self, images: Tensor, factors: Tensor) -> Tensor:
+        if not any(self._widths):
+            return images
+        brightness, contrast, saturation = factors.unbind(1)
+        return jitter(images, brightness=brightness, contrast=contrast, saturation=saturation)
+
+    def _all(self, images: Tensor, numbers: Tensor, coins: Tensor) -> Tensor:
+        """Images (n, 3, s, s) by numbers (n, 5) and by coins (n, 4)."""
+        turn, sigma = numbers[:, 3], numbers[:, 4]
+        shaken, greyed, blurred, inverted = coins.unbind(1)
+        images = self._jitter(images, numbers[:, :3])
         if self.hue:
-            images = torch.where(shaken, turn_hue(images, turn=turn), images)
+            images = _where(shaken, images, lambda some, turn: turn_hue(some, turn=turn), turn)
         if self.grey:
-            images = torch.where(greyed, grey(images), images)
+            images = _where(greyed, images, lambda some: grey(some).repeat(1, 3, 1, 1))
         if self.blur:
-            images = torch.where(blurred, blur(images, sigma=sigma), images)
+            images = _where(blurred, images, lambda some, sigma: blur(some, sigma=sigma), sigma)
         if self.solarise:
-            images = torch.where(inverted, solarise(images, threshold=self.threshold), images)
+            images = _where(inverted, images, partial(solarise, threshold=self.threshold))
         return images
+
+
+def _where(
+    chosen: Tensor, images: Tensor, change: Callable[..., Tensor], *numbers: Tensor
+) -> Tensor:
+    """`change(images, *numbers)` of the images chosen (n,); on a CPU the others cost nothing."""
+    if images.device.type != "cpu":
+        return torch.where(chosen[:, None, None, None], change(images, *numbers), images)
+    index = chosen.nonzero()[:, 0]
+    if len(index) == len(images):
+        return change(images, *numbers)
+    if not len(index):
+        return images
+    return images.index_copy(0, index, change(images[index], *(x[index] for x in numbers)))
 
 
 def _move(numbers: Tensor, images: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from vilseg_data.views import geometry, symmetry
+from vilseg_data.views.blocks import in_blocks
 from vilseg_data.views.checks import (
     check_generator,
     check_images,
@@ -20,10 +21,6 @@ from vilseg_data.views.checks import (
 from vilseg_data.views.colour import scale_and_shift
 from vilseg_data.views.draw import spread, uniform
 from vilseg_data.views.params import AugmentationParams
-
-# A position is valid when at most this share of its value comes from outside the image: above
-# the rounding of float32 coordinates (1e-3 of a pixel at 8,000 pixels), far below a visible error.
-_LEAK = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,12 +151,18 @@ class InvertibleAugmentation:
                 "leave antialias out"
             )
         params = params.to(images.device)
-        moved = _recolour_and_act(images, params) if colour else _act(images, params)
         if params.affine is None:
-            return moved
-        if antialias:
-            moved = geometry.smooth(moved, params.affine)
-        return geometry.sample(moved, params.affine, mode=mode, fill=fill)
+            return _recolour_and_act(images, params) if colour else _act(images, params)
+
+        def change(images: Tensor, gain: Tensor, bias: Tensor, maps: Tensor) -> Tensor:
+            if colour:
+                images = scale_and_shift(images, gain=gain, bias=bias)
+            if antialias:
+                images = geometry.smooth(images, maps)
+            return geometry.sample(images, maps, mode=mode, fill=fill)
+
+        maps = _one_map(params, params.affine, size=images.shape[-2:])
+        return in_blocks(change, images, params.gain, params.bias, maps)
 
     def invert(
         self,
@@ -204,16 +207,15 @@ class InvertibleAugmentation:
         if params.affine is None:
             valid = torch.ones_like(features[:, :1], dtype=torch.bool)
             return symmetry.undo(features, flip=params.flip, turns=params.turns), valid
-        ones = torch.ones_like(features[:, :1], dtype=torch.float32)
-        back = geometry.invert(params.affine)
-        restored = geometry.sample(features, back, mode=mode, fill=fill)
-        seen = geometry.sample(ones, params.affine, fill=0.0)
-        valid = geometry.sample(seen, back, fill=0.0) >= 1 - _LEAK
-        restored, valid = (
-            symmetry.undo(values, flip=params.flip, turns=params.turns)
-            for values in (restored, valid)
-        )
-        return restored, valid
+        maps = _one_map(params, params.affine, size=features.shape[-2:])
+        return geometry.restore(features, maps, mode=mode, fill=fill)
+
+
+def _one_map(params: AugmentationParams, affine: Tensor, *, size: Sequence[int]) -> Tensor:
+    """Flip, turns and affine map as one map."""
+    symmetry.check_square(params.turns, size=size)
+    square = symmetry.as_maps(affine, flip=params.flip, turns=params.turns)
+    return geometry.compose(square, affine)
 
 
 def _act(images: Tensor, params: AugmentationParams) -> Tensor:

@@ -4,12 +4,13 @@ Notation: n images (n, c, h, w); flip (n,) bool; turns (n,) int64 in 0..3, clock
 or None for no turn at all. Maps are those of `geometry`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from vilseg_data.views import geometry
+from vilseg_data.views.blocks import joined
 
 
 def act(values: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:
@@ -24,12 +25,11 @@ def act(values: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:
     flipped = torch.where(_each(flip), values.flip(-1), values)
     if turns is None:
         return flipped
+    check_square(turns, size=(h, w))
     turned = flipped
     # Clockwise: one turn is a transposition and a mirror left to right.
     if h == w:
         turned = torch.where(_each(turns % 2 == 1), turned.mT, turned)
-    elif bool((turns % 2 == 1).any()):
-        raise _not_square(h, w)
     turned = torch.where(_each((turns == 1) | (turns == 2)), turned.flip(-1), turned)
     return torch.where(_each(turns >= 2), turned.flip(-2), turned)
 
@@ -38,7 +38,8 @@ def act_each(values: Iterable[Tensor], *, flip: Tensor, turns: Tensor | None) ->
     """As `act`, on images (1, c, h, w) one by one: on a CPU selecting pixel by pixel is slower."""
     quarters = [0] * len(flip) if turns is None else turns.tolist()
     moves = zip(values, flip.tolist(), quarters, strict=True)
-    return torch.cat([_move(value, flip=flips, turns=turn) for value, flips, turn in moves])
+    moved = ((_move(value, flip=flips, turns=turn),) for value, flips, turn in moves)
+    return joined(moved, n=len(flip))[0]
 
 
 def _move(value: Tensor, *, flip: bool, turns: int) -> Tensor:
@@ -61,6 +62,13 @@ def _not_square(h: int, w: int) -> ValueError:
         f"turns: expected half turns of images of {h} x {w}, came a quarter turn, after which they "
         "would have another size; use square images or quarter_turn=0"
     )
+
+
+def check_square(turns: Tensor | None, *, size: Sequence[int]) -> None:
+    """Refuse odd quarter turns of images of `size` (h, w) that are not square; ValueError."""
+    h, w = size
+    if turns is not None and h != w and bool((turns % 2 == 1).any()):
+        raise _not_square(h, w)
 
 
 def undo(values: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:
@@ -86,7 +94,7 @@ def join_turns(
 
 def as_maps(like: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:
     """The maps (n, 2, 3) of `act` on square images, in the dtype of `like`."""
-    sign = torch.where(flip, -1, 1).to(like)
+    sign = 1 - 2 * flip.to(like)
     one, zero = torch.ones_like(sign), torch.zeros_like(sign)
     maps = torch.stack([sign, zero, zero, zero, one, zero], -1).view(-1, 2, 3)
     if turns is None:
