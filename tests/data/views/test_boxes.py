@@ -1,6 +1,7 @@
 """Crop boxes: where they lie, what is cut out, against Pillow and closed forms."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,8 +12,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.data.views.cases import coordinates, generator, noise, seeds, sides
 
-from vilseg_data.views import geometry
+from vilseg_data.views import boxes, geometry
 from vilseg_data.views.boxes import box_maps, crop, draw_boxes
+
+
+@pytest.fixture(scope="module", autouse=True, params=["sums", "products", "by size"])
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Crops of images of any size as sums of few pixels, as matrix products, and as they choose."""
+    most = {"sums": -1, "products": 2**62, "by size": boxes._FEW_PRODUCTS}[request.param]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boxes, "_FEW_PRODUCTS", most)
+        yield request.param
+
 
 shares = st.floats(0.01, 1)
 ratios = st.floats(0.2, 5)

@@ -13,6 +13,10 @@ from vilseg_data.views.draw import spread
 from vilseg_data.views.filters import separable
 from vilseg_data.views.taps import find_taps, resample
 
+# Multiply-adds of a view's two matrix products up to which they take less time than the calls
+# that sum its pixels.
+_FEW_PRODUCTS = 2**20
+
 
 def draw_boxes(
     draws: Tensor, *, size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]
@@ -59,24 +63,32 @@ def crop(images: Tensor, boxes: Tensor, *, flips: Tensor, size: int) -> Tensor:
 
     Anti-aliased: a triangle filter of half-width one source pixel or one view pixel, whichever
     is larger, over the whole source (Pillow's `resize(BILINEAR, box=...)`). On the CPU the few
-    pixels that weigh are summed (`taps`); on a GPU, and where gradients are wanted, a view is two
-    matrix products. The two agree to rounding. Away from the edges, what a view shows is where
-    its box says, exactly when enlarging and within 0.086 source pixels when shrinking (the
-    filter then spans a broken number of pixels). The whole image at its own size comes back
-    bit for bit; on CUDA this holds unless TF32 is switched on for matrix products.
+    pixels that weigh are summed (`taps`); of small images, on a GPU, and where gradients are
+    wanted, a view is two matrix products. The two agree to rounding. Away from the edges, what a
+    view shows is where its box says, exactly when enlarging and within 0.086 source pixels when
+    shrinking (the filter then spans a broken number of pixels). The whole image at its own size
+    comes back bit for bit; on CUDA this holds unless TF32 is switched on for matrix products.
     """
     dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
-    h, w = images.shape[-2:]
+    c, h, w = images.shape[-3:]
+    if images.device.type == "cpu" and h == w == size and _whole(boxes, flips, size=size):
+        return images.expand(len(boxes), *images.shape).clone()
     boxes, flips = boxes.to(dtype).transpose(0, 1), flips.transpose(0, 1)
     columns, rows = (_centres(boxes[..., i], boxes[..., i + 2], size=size) for i in (0, 1))
     columns = torch.where(flips[..., None], columns.flip(-1), columns)
     wide, high = ((boxes[..., i + 2] - boxes[..., i]) / size for i in (0, 1))
     axes = (columns, wide.clamp(min=1), w), (rows, high.clamp(min=1), h)
-    if images.device.type == "cpu" and columns.numel() and not _differentiable(images):
+    large = size * c * h * (w + size) > _FEW_PRODUCTS
+    if images.device.type == "cpu" and large and columns.numel() and not _differentiable(images):
         across, along = (find_taps(at, reach=reach, length=length) for at, reach, length in axes)
         return resample(images, across=across, along=along).to(images.dtype)
     columns, rows = (_weights(at, reach=reach, length=length) for at, reach, length in axes)
     return separable(images, across=columns, along=rows)
+
+
+def _whole(boxes: Tensor, flips: Tensor, *, size: int) -> bool:
+    """Whether every view is its image as it is, of `size` pixels a side."""
+    return not bool(flips.any()) and bool((boxes == boxes.new_tensor([0, 0, size, size])).all())
 
 
 def _differentiable(images: Tensor) -> bool:
