@@ -12,6 +12,8 @@ from tests.train import ranks
 from tests.train.conftest import quiet, tiny_config
 from tests.train.runs import newest
 from torch import Tensor
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from vilseg_data import BrokenSampleError, CaptionSample, WorldCaptions
 from vilseg_train import Trainer
@@ -168,6 +170,29 @@ def test_what_is_broken_on_one_rank_is_left_out_and_counted_on_all(tmp_path: Pat
     said = [(tmp_path / f"over.said-{rank}").read_text() for rank in (0, 1)]
     assert sum("max_broken: expected at most 10.00%" in text for text in said) == 1
     assert sorted(said)[0] == ""
+
+
+def _note_reductions(trainer: Trainer) -> None:
+    """Write down each message of encoder gradients, which for a model this small is one a step."""
+
+    def note() -> int:
+        with (trainer.out.parent / f"reductions-{trainer.ranks.rank}").open("a") as file:
+            return file.write(f"{trainer.step}\n")
+
+    encode = trainer.stepper._encode
+    assert isinstance(encode, DistributedDataParallel)
+    encode.register_comm_hook(
+        None, lambda group, bucket: (note(), allreduce_hook(group, bucket))[1]
+    )
+
+
+def test_gradients_travel_once_a_step_however_many_batches_and_chunks_it_has(
+    tmp_path: Path,
+) -> None:
+    config = ("train.accumulate=2", "train.cache_chunk=1", "train.steps=2")
+    ranks.run(2, ranks.train_rank, config, tmp_path / "run", False, _note_reductions)
+    for rank in (0, 1):
+        assert (tmp_path / f"reductions-{rank}").read_text().split() == ["0", "1"]
 
 
 def _fail(trainer: Trainer) -> None:

@@ -11,7 +11,7 @@ _SHARES = (1.0, 0.5, 0.375, 0.125)
 
 
 class ConvStem(nn.Module):
-    """Stride-2 3x3 convolutions with GroupNorm(1) and GELU, then a 1x1 convolution to the width.
+    """Stride-2 3x3 convolutions with GroupNorm(1) and GELU, then a linear map to the width.
 
     A patch of 8 pixels takes three convolutions; of 64 channels these have 24, 32 and 64. Texture
     reaches the transformer already told apart, which a single linear patch projection cannot do.
@@ -44,10 +44,12 @@ class ConvStem(nn.Module):
                 nn.GroupNorm(1, outputs),
                 nn.GELU(),
             ]
-        self.layers = nn.Sequential(*parts, nn.Conv2d(width, width, 1))
+        self.layers = nn.Sequential(*parts)
+        self.projection = nn.Linear(width, width)
 
     def forward(self, images: Tensor) -> Tensor:
         """(b, 3, H, W) -> (b, h, w, width)."""
         # Channels last from the start: faster convolutions, and tokens that need no copy.
-        features: Tensor = self.layers(images.contiguous(memory_format=torch.channels_last))
-        return features.permute(0, 2, 3, 1)
+        features = self.layers(images.contiguous(memory_format=torch.channels_last))
+        tokens: Tensor = self.projection(features.permute(0, 2, 3, 1))
+        return tokens
