@@ -223,12 +223,18 @@ def _act(images: Tensor, params: AugmentationParams) -> Tensor:
 
 
 def _recolour_and_act(images: Tensor, params: AugmentationParams) -> Tensor:
-    if images.device.type != "cpu" or not len(images):
+    exact = images.dtype in (torch.float32, torch.float64)
+    taught = images.requires_grad and torch.is_grad_enabled()
+    if images.device.type != "cpu" or not exact or taught or not len(images):
         return _act(scale_and_shift(images, gain=params.gain, bias=params.bias), params)
-    # Image by image, which stays in the cache between the two.
-    each = zip(*(torch.split(x, 1) for x in (images, params.gain, params.bias)), strict=True)
-    recoloured = (scale_and_shift(image, gain=gain, bias=bias) for image, gain, bias in each)
-    return symmetry.act_each(recoloured, flip=params.flip, turns=params.turns)
+    # Moved and recoloured image by image, while it is in the cache, into its place in the result.
+    moved = symmetry.each_moved(torch.split(images, 1), flip=params.flip, turns=params.turns)
+    numbers = (x.to(images.dtype)[..., None, None] for x in (params.gain, params.bias))
+    whole = torch.empty_like(images, memory_format=torch.contiguous_format)
+    parts = (torch.split(x, 1) for x in (whole, *numbers))
+    for image, place, gain, bias in zip(moved, *parts, strict=True):
+        torch.mul(image, gain, out=place).add_(bias)
+    return whole
 
 
 def _check_stride(features: Tensor, image_size: Sequence[int]) -> None:

@@ -4,7 +4,7 @@ Notation: n images (n, c, h, w); flip (n,) bool; turns (n,) int64 in 0..3, clock
 or None for no turn at all. Maps are those of `geometry`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -20,7 +20,9 @@ def act(values: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:
         ValueError: an odd number of quarter turns, and images that are not square.
     """
     if values.device.type == "cpu" and len(values):
-        return act_each(torch.split(values, 1), flip=flip, turns=turns)
+        # Image by image: on a CPU selecting pixel by pixel is slower.
+        moved = each_moved(torch.split(values, 1), flip=flip, turns=turns)
+        return joined(((value,) for value in moved), n=len(values))[0]
     h, w = values.shape[-2:]
     flipped = torch.where(_each(flip), values.flip(-1), values)
     if turns is None:
@@ -34,12 +36,11 @@ def act(values: Tensor, *, flip: Tensor, turns: Tensor | None) -> Tensor:
     return torch.where(_each(turns >= 2), turned.flip(-2), turned)
 
 
-def act_each(values: Iterable[Tensor], *, flip: Tensor, turns: Tensor | None) -> Tensor:
-    """As `act`, on images (1, c, h, w) one by one: on a CPU selecting pixel by pixel is slower."""
+def each_moved(values: Iterable[Tensor], *, flip: Tensor, turns: Tensor | None) -> Iterator[Tensor]:
+    """As `act`, on images (1, c, h, w) one by one; views of them where nothing moves."""
     quarters = [0] * len(flip) if turns is None else turns.tolist()
-    moves = zip(values, flip.tolist(), quarters, strict=True)
-    moved = ((_move(value, flip=flips, turns=turn),) for value, flips, turn in moves)
-    return joined(moved, n=len(flip))[0]
+    for value, flips, turn in zip(values, flip.tolist(), quarters, strict=True):
+        yield _move(value, flip=flips, turns=turn)
 
 
 def _move(value: Tensor, *, flip: bool, turns: int) -> Tensor:
