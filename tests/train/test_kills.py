@@ -25,7 +25,7 @@ CONFIG = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "kills"), [(1, 20), (2, 6)])
+@pytest.mark.parametrize(("count", "kills"), [(1, 20), (2, 20)])
 def test_killed_and_resumed_equals_never_killed(count: int, kills: int, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     ranks.run(count, ranks.train_rank, CONFIG, whole, False, None)
