@@ -203,19 +203,21 @@ def _torchvision_there_and_back(
     def is_flipped(numbers: list[float]) -> bool:
         return numbers[0] < 2 * augmentation.flip - 1
 
+    def motion(numbers: list[float]) -> tuple[float, float, float, float]:
+        x, y = (augmentation.translate * side * number for number in numbers[5:])
+        return augmentation.degrees * numbers[3], high ** numbers[4], x, y
+
     def there(image: Tensor, numbers: list[float]) -> Tensor:
         changed = image * (1 + augmentation.gain * numbers[1]) + augmentation.bias * numbers[2]
         changed = functional.horizontal_flip(changed) if is_flipped(numbers) else changed
         if affine:
-            angle, zoom = augmentation.degrees * numbers[3], high ** numbers[4]
-            x, y = (augmentation.translate * side * number for number in numbers[5:])
+            angle, zoom, x, y = motion(numbers)
             changed = warp(changed, angle, [x, y], zoom)
         return changed
 
     def back(image: Tensor, numbers: list[float]) -> Tensor:
         if affine:
-            angle, zoom = augmentation.degrees * numbers[3], high ** numbers[4]
-            x, y = (augmentation.translate * side * number for number in numbers[5:])
+            angle, zoom, x, y = motion(numbers)
             # Turned and zoomed about the centre before it is shifted: the shift turns back too.
             cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
             shift = [-(cos * x + sin * y) / zoom, (sin * x - cos * y) / zoom]

@@ -47,10 +47,8 @@ def test_each_image_is_seen_once_beside_its_own_numbers(seed: int, n: int, most:
 def test_an_augmentation_image_by_image(
     seed: int, n: int, antialias: bool, fill: float | None
 ) -> None:
-    images, params = (
-        noise(n, 3, 12, 12, seed=seed),
-        AUGMENTATION.sample(n, generator=generator(seed)),
-    )
+    images = noise(n, 3, 12, 12, seed=seed)
+    params = AUGMENTATION.sample(n, generator=generator(seed))
 
     def there_and_back() -> tuple[Tensor, Tensor, Tensor]:
         changed = AUGMENTATION.apply(images, params, antialias=antialias, fill=fill)
