@@ -1,5 +1,9 @@
 """The same training step on one process and on two, started as torchrun starts them."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from benchmarks.schema import Device
@@ -25,7 +29,8 @@ def scaling(problem: Problem, *, device: Device) -> tuple[Scaling, ...]:
         start_method="spawn",
     )
     alone = _step_seconds(problem, device, (batch,))
-    joined = elastic_launch(launch, _step_seconds)(problem, device, batches)[0]
+    with _handlers_kept():
+        joined = elastic_launch(launch, _step_seconds)(problem, device, batches)[0]
     return (
         Scaling(processes=1, batch=batch, step_s=alone[0]),
         *(
@@ -33,6 +38,18 @@ def scaling(problem: Problem, *, device: Device) -> tuple[Scaling, ...]:
             for rows, seconds in zip(batches, joined, strict=True)
         ),
     )
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Undo the handlers that torch's launcher leaves for the signals it answers."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _step_seconds(problem: Problem, device: Device, batches: tuple[int, ...]) -> list[float]:

@@ -1,5 +1,6 @@
 """benchmarks.training: a tiny run is valid, its parts add up, committed results are valid."""
 
+import signal
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ def test_a_quick_run_measures_every_part(result: TrainingResult) -> None:
 
 @pytest.mark.slow  # two processes import torch
 def test_the_same_step_on_two_processes() -> None:
+    before = signal.getsignal(signal.SIGTERM)
     found = scaling(QUICK[0], device="cpu")
+    assert signal.getsignal(signal.SIGTERM) == before
     assert [(one.processes, one.batch) for one in found] == [(1, 4), (2, 4), (2, 8)]
 
 

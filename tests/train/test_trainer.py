@@ -3,6 +3,7 @@
 import json
 import signal
 from pathlib import Path
+from types import FrameType
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from tests.train.conftest import quiet, tiny_config
 from vilseg_train import ConfigError, Trainer, load_config, open_run
 from vilseg_train.checkpoint import list_checkpoints
 from vilseg_train.device import choose_device
+from vilseg_train.stop import SIGNALS
 
 
 def test_another_seed_is_another_run(finished_run: Path, tmp_path: Path) -> None:
@@ -98,7 +100,14 @@ def test_a_gpu_that_is_not_there_is_refused(
         choose_device("cuda:3")
 
 
-def test_signals_act_as_before_after_training(finished_run: Path) -> None:
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
-    assert finished_run.is_dir()
+def test_signals_act_as_before_after_training(tmp_path: Path) -> None:
+    def own(_number: int, _frame: FrameType | None) -> None:
+        raise AssertionError("no signal was sent")
+
+    before = {number: signal.signal(number, own) for number in SIGNALS}
+    try:
+        Trainer(tiny_config("train.steps=1"), out=tmp_path, console=quiet()).fit()
+        assert [signal.getsignal(number) for number in SIGNALS] == [own, own]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
