@@ -64,7 +64,8 @@ def test_some_variants_alone() -> None:
 def test_there_are_words_enough_for_the_longest_list() -> None:
     for world in WORLDS.values():
         others = set(coco_classes(171).prompts) - set(world.names)
-        assert max(row.distractors for s in STUDIES.values() for row in s.rows) <= len(others)
+        longest = max(row.words or 0 for s in STUDIES.values() for row in s.rows)
+        assert longest <= len(world.names) + len(others)
 
 
 def test_an_unknown_study_is_refused() -> None:

@@ -1,6 +1,7 @@
 """Rows of one run: other words, other scenes, more words, and the scenes that they share."""
 
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from tests.train.conftest import quiet, tiny_config
 
 from vilseg_data import WorldCaptions, build_captions
+from vilseg_data.labelled.classes import IGNORE
 from vilseg_data.reading import WholeSource
 from vilseg_data.world import FIRST
 from vilseg_train import Trainer, open_run
@@ -23,7 +25,7 @@ def scorer(finished_run: Path) -> Scorer:
 
 def test_further_words_are_offered_and_not_counted(scorer: Scorer) -> None:
     plain = Row(key="a", title="", variant="full")
-    more = Row(key="b", title="", variant="full", distractors=9)
+    more = Row(key="b", title="", variant="full", words=31)
     few, many = scorer.dataset(plain), scorer.dataset(more)
     assert many.classes.prompts[:22] == few.classes.prompts
     assert len(set(many.classes.prompts)) == 31
@@ -31,6 +33,28 @@ def test_further_words_are_offered_and_not_counted(scorer: Scorer) -> None:
     scores = scorer.score(more)["protocols"]["all"]
     own = [scores["iou"][name] for name in FIRST.names if scores["iou"][name] is not None]
     assert scores["miou"] == pytest.approx(statistics.fmean(own))
+
+
+def test_a_few_words_are_scored_on_their_own_pixels(scorer: Scorer) -> None:
+    few = Row(key="a", title="", variant="full", words=5)
+    all_words, some = scorer.dataset(replace(few, words=22)), scorer.dataset(few)
+    assert some.classes.names == tuple(FIRST.names[k] for k in (0, 4, 8, 13, 17))
+    assert some.classes.unseen == tuple(
+        k for k, name in enumerate(some.classes.names) if name in FIRST.unseen
+    )
+    kept = 0
+    for index in range(len(some)):
+        whole, part = all_words[index].labels, some[index].labels
+        for k, name in enumerate(some.classes.names):
+            here = whole == FIRST.names.index(name)
+            assert torch.equal(part == k, here)
+            kept += int(here.sum())
+        assert torch.equal(all_words[index].image, some[index].image)
+    assert kept == sum(int((some[i].labels != IGNORE).sum()) for i in range(len(some)))
+    scores = scorer.score(few)["protocols"]["all"]
+    assert set(scores["iou"]) == set(some.classes.names)
+    defined = [iou for iou in scores["iou"].values() if iou is not None]
+    assert scores["miou"] == pytest.approx(statistics.fmean(defined))
 
 
 def test_synonyms_and_sentences_change_the_words_alone(scorer: Scorer) -> None:

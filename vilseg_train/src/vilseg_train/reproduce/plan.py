@@ -12,7 +12,7 @@ from vilseg_eval.prompts import PHOTO_TEMPLATE
 from vilseg_train.reproduce.variants import CLUSTER_SWEEP, VARIANTS, WRONG_CAPTIONS
 
 KMEANS_SWEEP = (5, 8, 12, 18, 25)
-WORD_LISTS = (50, 100, 180)
+WORD_LISTS = (5, 10, 50, 100, 180)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,8 @@ class Row:
         options: of the segmenter.
         template: the sentence around a word.
         synonyms: 0 or 1 to call every class by another name of it.
-        distractors: further words that may be named, none of them in any scene.
+        words: how many may be named: some of the world's classes, whose pixels alone count, or all
+            of them and further words, none of them in any scene. None for its classes.
         compositions: of the scenes that are scored, as in `vilseg_data.WorldLabelled`.
         held_out_things: whether the mIoU is over the things of held-out pairs alone.
         image_size: of the scenes that are scored; None as in training.
@@ -44,7 +45,7 @@ class Row:
     options: Mapping[str, str] = field(default_factory=dict)
     template: str = PHOTO_TEMPLATE
     synonyms: int | None = None
-    distractors: int = 0
+    words: int | None = None
     compositions: Compositions = "any"
     held_out_things: bool = False
     image_size: int | None = None
@@ -228,7 +229,7 @@ _GENERALISATION = Study(
                 key=f"words-{n}",
                 title=f"{n} words to choose from",
                 variant="full",
-                distractors=n - 22,
+                words=n,
             )
             for n in WORD_LISTS
         ),

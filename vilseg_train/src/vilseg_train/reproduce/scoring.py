@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from vilseg_core.models import ViLSeg
 from vilseg_data import ClassList, LabelledSample, LabelledSet, build_labelled
-from vilseg_data.labelled.classes import colour_map
+from vilseg_data.labelled.classes import IGNORE, colour_map
 from vilseg_data.labelled.coco import coco_classes
 from vilseg_data.world import WORLDS
 from vilseg_eval import Segmenter, evaluate
@@ -39,8 +41,8 @@ class Scorer:
         """results.json's "protocols" and "chance", parameters of the model, steps of the run, and
         images a second of processor time, naming and counting included.
 
-        Where a row names distractors, or asks for the things of the held-out pairs alone, the
-        mIoU of every protocol is over the classes that it is about.
+        Where a row has more words than the world has classes, or asks for the things of the
+        held-out pairs alone, the mIoU of every protocol is over the classes that it is about.
         """
         dataset = self.dataset(row)
         segmenter = self.segmenter(row, dataset)
@@ -48,9 +50,10 @@ class Scorer:
         results = evaluate(segmenter, dataset, split=SCORED_SPLIT).results
         seconds = time.process_time() - began
         protocols = results["protocols"]
-        if row.distractors or row.held_out_things:
+        about = self._about(row, dataset)
+        if about != dataset.classes.names:
             for protocol in protocols.values():
-                found = [protocol["iou"].get(name) for name in self._about(row)]
+                found = [protocol["iou"].get(name) for name in about]
                 defined = [iou for iou in found if iou is not None]
                 protocol["miou"] = statistics.fmean(defined) if defined else None
         return {
@@ -77,7 +80,10 @@ class Scorer:
                 )
             )
         scenes = self._sets[key]
-        return _MoreClasses(scenes, row.distractors) if row.distractors else scenes
+        own, words = len(scenes.classes), row.words or len(scenes.classes)
+        if words == own:
+            return scenes
+        return _MoreClasses(scenes, words - own) if words > own else _FewerClasses(scenes, words)
 
     def segmenter(self, row: Row, dataset: LabelledSet) -> Segmenter:
         """How the row reads the run."""
@@ -105,9 +111,11 @@ class Scorer:
         )
         return TruthSegmenter(segmenter, dataset) if row.segmenter == "truth" else segmenter
 
-    def _about(self, row: Row) -> Sequence[str]:
+    def _about(self, row: Row, dataset: LabelledSet) -> Sequence[str]:
         world = WORLDS[self.run.config.data.world]
-        return tuple(world.held_out) if row.held_out_things else world.names
+        if row.held_out_things:
+            return tuple(world.held_out)
+        return tuple(name for name in dataset.classes.names if name in world.names)
 
 
 class _Painted:
@@ -146,6 +154,32 @@ class _MoreClasses:
 
     def __getitem__(self, index: int, /) -> LabelledSample:
         return self._dataset[index]
+
+
+class _FewerClasses:
+    """A labelled set with some of its classes, evenly among them; pixels of others are ignored."""
+
+    def __init__(self, dataset: LabelledSet, count: int) -> None:
+        self.name = dataset.name
+        self._dataset = dataset
+        own = dataset.classes
+        kept = [number * len(own) // count for number in range(count)]
+        self.classes = ClassList(
+            names=tuple(own.names[k] for k in kept),
+            prompts=tuple(own.prompts[k] for k in kept),
+            unseen=tuple(kept.index(k) for k in own.unseen if k in kept),
+            background=None,
+            palette=own.palette[kept],
+        )
+        self._ids = torch.full((IGNORE + 1,), IGNORE)
+        self._ids[kept] = torch.arange(count)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int, /) -> LabelledSample:
+        sample = self._dataset[index]
+        return replace(sample, labels=self._ids[sample.labels])
 
 
 def with_regions(run: Run, pooling: str) -> Run:
