@@ -24,6 +24,13 @@ def test_a_study_is_trained_scored_and_gone_on_with(tmp_path: Path) -> None:
     document = json.loads((out / "fig6.json").read_text())
     assert [row["key"] for row in document["rows"]] == ["vilseg", "patch"]
     assert all(0 <= row["mean"] <= 1 for row in document["rows"])
+    (claim,) = document["claims"]
+    ours, patch = (row["mean"] for row in document["rows"])
+    assert (claim["claim"], claim["holds"]) == (
+        "above single patches of its own encoder",
+        ours > patch,
+    )
+    assert f"| {claim['claim']} | above |" in (out / "fig6.md").read_text()
     (job,) = study_jobs(chosen_studies("fig6"), out=out, setting=SETTING, seeds=1)
     assert is_done(job)
     before = {path: path.stat().st_mtime_ns for path in Path(job.folder).rglob("*")}

@@ -3,22 +3,24 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from vilseg_eval.files import write_atomically
+from vilseg_eval.report import markdown_table
 from vilseg_train.config import load_config
 from vilseg_train.progress import say
+from vilseg_train.reproduce.claims import VERDICT_HEADING, verdict_rows, verdicts
 from vilseg_train.reproduce.figures import study_figure
 from vilseg_train.reproduce.job import RUN, SCORES, Job
 from vilseg_train.reproduce.plan import Study, chosen_studies, reading_only, rows_by_variant
 from vilseg_train.reproduce.scheduler import run_jobs
 from vilseg_train.reproduce.summary import study_json, study_lines, study_markdown
 from vilseg_train.reproduce.variants import VARIANTS
-from vilseg_train.tables import study_table
+from vilseg_train.tables import study_table, titled_table
 
 _MARK = "reproduce.json"
 _SCENES = "scenes"
@@ -160,15 +162,19 @@ def _write(
     command += "".join(f" --set {override}" for override in setting.overrides)
     command += f" --only {','.join(only)}" if only else ""
     command += f" --seeds {len(lines[0].miou)} --images {setting.images}"
-    text = json.dumps(study_json(study, lines, chance=chance), indent=1, allow_nan=False)
+    judged = verdicts(study.name, lines)
+    document = study_json(study, lines, chance=chance) | {"claims": [asdict(v) for v in judged]}
+    text = study_markdown(study, lines, chance=chance, command=command)
+    if judged:
+        text += f"\n{markdown_table(VERDICT_HEADING, verdict_rows(judged), text_columns=5)}\n"
     contents = {
-        out / f"{study.name}.json": (text + "\n").encode(),
-        out / f"{study.name}.md": study_markdown(
-            study, lines, chance=chance, command=command
-        ).encode(),
+        out / f"{study.name}.json": f"{json.dumps(document, indent=1, allow_nan=False)}\n".encode(),
+        out / f"{study.name}.md": text.encode(),
         out / f"{study.name}.png": study_figure(study, lines, chance=chance),
     }
     write_atomically(contents)
     console.print(study_table(study.title, lines, chance=chance))
+    if judged:
+        console.print(titled_table("The paper's claims", VERDICT_HEADING, verdict_rows(judged)))
     say(console, f"written to {out / study.name}.md, .json, .png")
     return list(contents)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vilseg_eval.report import markdown_table
 from vilseg_eval.report.numbers import UNDEFINED
 from vilseg_train.reproduce.plan import Row, Study
 
@@ -114,7 +115,7 @@ def study_markdown(study: Study, lines: Sequence[Line], *, chance: float, comman
     if ceiling is not None:
         heading.append("share of ceiling")
     heading += ["steps", "parameters", "images/s", "paper: VOC, Context, COCO-Stuff"]
-    table = [heading, ["---"] * len(heading)]
+    rows = []
     for line in lines:
         spread = "" if line.deviation is None else f" ± {100 * line.deviation:.1f}"
         cells = [
@@ -127,10 +128,9 @@ def study_markdown(study: Study, lines: Sequence[Line], *, chance: float, comman
         if ceiling is not None:
             cells.append(f"{100 * line.mean / ceiling:.0f} %")
         cells += [f"{line.steps:,}", f"{line.parameters:,}", f"{line.rate:.0f}", _paper(line.row)]
-        table.append(cells)
-    floor = [CHANCE, f"{100 * chance:.1f}", *[""] * (len(heading) - 2)]
-    body = "\n".join(f"| {' | '.join(cells)} |" for cells in [*table, floor])
-    return f"# {study.title}\n\n`{command}`\n\n{body}\n"
+        rows.append(cells)
+    rows.append([CHANCE, f"{100 * chance:.1f}", *[""] * (len(heading) - 2)])
+    return f"# {study.title}\n\n`{command}`\n\n{markdown_table(heading, rows)}\n"
 
 
 def _paper(row: Row) -> str:
