@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,10 @@ def test_a_study_is_trained_scored_and_gone_on_with(tmp_path: Path) -> None:
     document = json.loads((out / "fig6.json").read_text())
     assert [row["key"] for row in document["rows"]] == ["vilseg", "patch"]
     assert all(0 <= row["mean"] <= 1 for row in document["rows"])
+    words = shlex.split(document["rows"][0]["command"])
+    sets = [word for override in TINY for word in ("--set", override)]
+    alone = ["--only", "full", "--seeds", "1", "--images", "6"]
+    assert words == ["vilseg", "reproduce", "fig6", "--preset", "world", *sets, *alone]
     (claim,) = document["claims"]
     ours, patch = (row["mean"] for row in document["rows"])
     assert (claim["claim"], claim["holds"]) == (

@@ -13,8 +13,10 @@ from PIL import Image
 from vilseg_train.reproduce.figures import study_figure
 from vilseg_train.reproduce.plan import STUDIES, Study
 from vilseg_train.reproduce.summary import study_json, study_lines, study_markdown
+from vilseg_train.reproduce.variants import VARIANTS
 
 SHARES = st.floats(0.01, 1.0)
+COMMANDS = {name: f"vilseg reproduce x --only {name} --seeds 1" for name in VARIANTS}
 
 
 def scored(miou: float, *, missing: bool = False) -> dict[str, Any]:
@@ -53,10 +55,11 @@ def test_means_and_deviations(name: str, values: list[float]) -> None:
         if line.deviation is not None:
             assert line.deviation == pytest.approx(statistics.stdev(expected), abs=1e-12)
         assert ("ball" in line.iou) == (number > 0)
-    document = study_json(study, lines, chance=0.02)
+    document = study_json(study, lines, chance=0.02, commands=COMMANDS)
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     ceiling = next((line.mean for line in lines if line.row.segmenter == "probe"), None)
     for row, line in zip(document["rows"], lines, strict=True):
+        assert row["command"] == COMMANDS[line.row.variant]
         share = row["share_of_ceiling"]
         assert share is None if ceiling is None else share == pytest.approx(line.mean / ceiling)
 
@@ -65,7 +68,20 @@ def test_means_and_deviations(name: str, values: list[float]) -> None:
 def test_the_table_names_every_row_and_its_seeds(name: str) -> None:
     study = STUDIES[name]
     lines = study_lines(study, scores_of(study, [0.4, 0.5]))
-    text = study_markdown(study, lines, chance=0.0235, command="vilseg reproduce x")
+    variants = dict.fromkeys(row.variant for row in study.rows)
+    text = study_markdown(
+        study,
+        lines,
+        chance=0.0235,
+        command="vilseg reproduce x",
+        commands={name: COMMANDS[name] for name in variants},
+    )
+    alone = [line for line in text.splitlines() if line.startswith("* ")]
+    assert len(alone) == len(variants)
+    for name, line in zip(variants, alone, strict=True):
+        assert line.startswith(f"* `{COMMANDS[name]}`: ")
+        titles = [row.title for row in study.rows if row.variant == name]
+        assert line.endswith("; ".join(titles))
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
     assert len(table) == 2 + len(study.rows) + 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +40,13 @@ class Setting:
     preset: str = "world"
     overrides: tuple[str, ...] = ()
     images: int = 400
+
+    def command(self, study: str, *, seeds: int, only: Sequence[str] = ()) -> str:
+        """What runs a study, or of it what is trained as `only` says."""
+        words = ["vilseg", "reproduce", study, "--preset", self.preset]
+        words += [word for override in self.overrides for word in ("--set", override)]
+        words += ["--only", ",".join(only)] if only else []
+        return shlex.join([*words, "--seeds", str(seeds), "--images", str(self.images)])
 
 
 def reproduce(
@@ -158,13 +166,15 @@ def _write(
 ) -> list[Path]:
     lines = study_lines(study, scores)
     chance = scores[study.rows[0].key][0]["chance"][study.protocol]["miou"]
-    command = f"vilseg reproduce {study.name} --preset {setting.preset}"
-    command += "".join(f" --set {override}" for override in setting.overrides)
-    command += f" --only {','.join(only)}" if only else ""
-    command += f" --seeds {len(lines[0].miou)} --images {setting.images}"
+
+    def command(only: Sequence[str]) -> str:
+        return setting.command(study.name, seeds=len(lines[0].miou), only=only)
+
+    alone = {row.variant: command([row.variant]) for row in study.rows}
     judged = verdicts(study.name, lines)
-    document = study_json(study, lines, chance=chance) | {"claims": [asdict(v) for v in judged]}
-    text = study_markdown(study, lines, chance=chance, command=command)
+    document = study_json(study, lines, chance=chance, commands=alone)
+    document["claims"] = [asdict(verdict) for verdict in judged]
+    text = study_markdown(study, lines, chance=chance, command=command(only), commands=alone)
     if judged:
         text += f"\n{markdown_table(VERDICT_HEADING, verdict_rows(judged), text_columns=5)}\n"
     contents = {

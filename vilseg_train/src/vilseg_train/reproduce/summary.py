@@ -75,9 +75,14 @@ def study_lines(study: Study, scores: Mapping[str, Sequence[Mapping[str, Any]]])
     return lines
 
 
-def study_json(study: Study, lines: Sequence[Line], *, chance: float) -> dict[str, Any]:
+def study_json(
+    study: Study, lines: Sequence[Line], *, chance: float, commands: Mapping[str, str]
+) -> dict[str, Any]:
     """What `<study>.json` holds: fractions, by row, with ratios to the first row's mean and the
-    share of the supervised ceiling where the study has one."""
+    share of the supervised ceiling where the study has one.
+
+    commands: variant -> what trains it alone and scores its rows.
+    """
     ceiling = next((line.mean for line in lines if line.row.segmenter == _CEILING), None)
     return {
         "study": study.name,
@@ -90,6 +95,7 @@ def study_json(study: Study, lines: Sequence[Line], *, chance: float) -> dict[st
                 "key": line.row.key,
                 "title": line.row.title,
                 "variant": line.row.variant,
+                "command": commands[line.row.variant],
                 "segmenter": line.row.segmenter,
                 "steps": line.steps,
                 "parameters": line.parameters,
@@ -107,8 +113,18 @@ def study_json(study: Study, lines: Sequence[Line], *, chance: float) -> dict[st
     }
 
 
-def study_markdown(study: Study, lines: Sequence[Line], *, chance: float, command: str) -> str:
-    """The table to read, per cent."""
+def study_markdown(
+    study: Study,
+    lines: Sequence[Line],
+    *,
+    chance: float,
+    command: str,
+    commands: Mapping[str, str],
+) -> str:
+    """The table to read, per cent, under the command of all of it and over those of its rows.
+
+    commands: variant -> what trains it alone and scores its rows.
+    """
     ceiling = next((line.mean for line in lines if line.row.segmenter == _CEILING), None)
     first = lines[0].mean
     heading = ["", "mIoU", "seeds", "pixel accuracy", "first row / this"]
@@ -130,7 +146,18 @@ def study_markdown(study: Study, lines: Sequence[Line], *, chance: float, comman
         cells += [f"{line.steps:,}", f"{line.parameters:,}", f"{line.rate:.0f}", _paper(line.row)]
         rows.append(cells)
     rows.append([CHANCE, f"{100 * chance:.1f}", *[""] * (len(heading) - 2)])
-    return f"# {study.title}\n\n`{command}`\n\n{markdown_table(heading, rows)}\n"
+    alone = [
+        f"* `{own}`: {'; '.join(row.title for row in study.rows if row.variant == variant)}"
+        for variant, own in commands.items()
+    ]
+    parts = [
+        f"# {study.title}",
+        f"`{command}`",
+        markdown_table(heading, rows),
+        "Rows alone, with the runs that they start from:",
+        "\n".join(alone),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _paper(row: Row) -> str:
