@@ -18,18 +18,24 @@ def region_labels(
 ) -> tuple[Tensor, Tensor]:
     """ViL-Seg's own answer on the token grid: each cluster's region gets the nearest word.
 
+    A token is as sure as its region. Its own similarity to the label would choose the tokens that
+    need no teacher: those which the word is nearest to already.
+
     Returns:
         labels: (b, h, w) int64 words.
-        confidence: (b, h, w), how much of softmax(scale x cosines) of a token its label has.
+        confidence: (b, h, w), the label's share of softmax(scale x cosines) of the region.
     """
     clusters = model.cluster(pixels).argmax(1)
     count = model.config.cluster.clusters
     masks = one_hot(clusters, count).movedim(-1, 1).to(pixels.dtype)
     regions = normalize(model.pool_regions(pixels, masks), dim=-1)
-    named = (regions @ normalize(words, dim=1).T).argmax(-1)
-    labels = named.gather(1, clusters.flatten(1)).view_as(clusters)
-    shares = (scale * word_scores(pixels, words)).softmax(1)
-    return labels, shares.gather(1, labels.unsqueeze(1)).squeeze(1)
+    shares = (scale * (regions @ normalize(words, dim=1).T)).softmax(-1)
+    confidence, named = shares.max(-1)
+    places = clusters.flatten(1)
+    return (
+        named.gather(1, places).view_as(clusters),
+        confidence.gather(1, places).view_as(clusters),
+    )
 
 
 def token_labels(pixels: Tensor, *, words: Tensor, scale: float) -> tuple[Tensor, Tensor]:

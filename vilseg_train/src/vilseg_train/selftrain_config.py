@@ -12,8 +12,8 @@ class SelfTrainConfig(BaseModel):
     `transductive` says that they are the very images to be scored later: of a world the split
     "val", else "train"; of a folder it is only recorded. `labels` of the first round are those of
     the clusters' regions, or of single tokens, as there would be without a clustering head. `share`
-    of the tokens of each word, the most confident ones, are kept. `encoder` "tuned" teaches the
-    image encoder as well as the classifier.
+    of the tokens of each word, the most confident ones, are kept; as part of a region a token is as
+    confident as the region. `encoder` "tuned" teaches the image encoder as well as the classifier.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
