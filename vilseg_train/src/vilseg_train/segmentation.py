@@ -21,6 +21,7 @@ from vilseg_train.progress import say, track
 from vilseg_train.run import open_run
 from vilseg_train.segment_files import Segmented, file_names, write_segmented
 from vilseg_train.segment_taught import segment_taught
+from vilseg_train.words import warnings_about
 
 # A palette picture has 256 colours; the ids of words are written as such.
 _MOST_WORDS = 256
@@ -69,7 +70,8 @@ def segment_images(
     check_target(target)
     device = choose_device(options.device, key="--device")
     run = open_run(folder)
-    for warning in run.warnings:
+    synonyms = [word for others in words.synonyms.values() for word in others]
+    for warning in warnings_about(run, [*words.words, *synonyms]):
         say(console, f"warning: {warning}")
     run.model.to(device)
     if run.classifier is not None:

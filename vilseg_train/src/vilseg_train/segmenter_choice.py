@@ -22,6 +22,7 @@ from vilseg_train.device import choose_device
 from vilseg_train.explain import explain
 from vilseg_train.run import Run, open_run
 from vilseg_train.selftrained import own_segmenter
+from vilseg_train.words import warnings_about
 
 _Options = TypeVar("_Options", bound=BaseModel)
 
@@ -158,7 +159,7 @@ def inference_of(options: Mapping[str, Any]) -> InferenceConfig:
 def _of_run(name: str) -> Callable[[_Request], Segmenter]:
     def build(request: _Request) -> Segmenter:
         run = open_run(request.source)
-        for warning in run.warnings:
+        for warning in warnings_about(run, request.words):
             request.warn(warning)
         run.model.to(request.device)
         return build_segmenter(

@@ -38,6 +38,7 @@ from vilseg_train.run import CLASSIFIER, open_run
 from vilseg_train.selftrain_config import SelfTrainConfig
 from vilseg_train.stop import StopRequest
 from vilseg_train.unlabelled import load_unlabelled
+from vilseg_train.words import warnings_about
 
 _ENCODE = 64
 
@@ -101,7 +102,7 @@ class SelfTrainer:
         for error in resumed[2] if resumed else ():
             say(console, f"warning: {error}; going on from an earlier one")
         run = open_run(folder)
-        for warning in run.warnings:
+        for warning in warnings_about(run, words):
             say(console, f"warning: {warning}")
         self.config = self_train_config(run.config, images=images, words=words, overrides=overrides)
         assert self.config.self_train is not None
