@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vilseg_train.reproduce.plan import Study
-from vilseg_train.reproduce.summary import CHANCE, Line
+from vilseg_train.reproduce.summary import CEILINGS, CHANCE, Line
 
 _INK, _BAR, _OTHER, _FLOOR = "#222222", "#3b6fb6", "#d98324", "#888888"
+_PALE, _CEILING = "#a9c1e2", "#cccccc"
 
 
 def study_figure(study: Study, lines: Sequence[Line], *, chance: float) -> bytes:
@@ -18,12 +19,12 @@ def study_figure(study: Study, lines: Sequence[Line], *, chance: float) -> bytes
     height = 3.6 if study.name != "fig6" else 0.3 * len(lines[0].iou) + 1.2
     if draw is _bars:
         height = 0.36 * len(lines) + 1.2
-    figure = Figure(figsize=(8.0, height), layout="constrained", dpi=150)
+    figure = Figure(figsize=(10.0 if draw is _bars else 8.0, height), layout="constrained", dpi=150)
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     seeds = len(lines[0].miou)
     axes.set_title(f"{study.title}, {seeds} seed{'s' if seeds > 1 else ''}", loc="left", color=_INK)
-    axes.set_xlabel(draw(axes, lines, chance), fontsize=8, color=_INK)
+    figure.supxlabel(draw(axes, lines, chance), fontsize=8, color=_INK)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8, loc="best")
     content = BytesIO()
@@ -36,13 +37,23 @@ def _bars(axes: Axes, lines: Sequence[Line], chance: float) -> str:
     values = [100 * line.mean for line in lines]
     spread = [100 * (line.deviation or 0.0) for line in lines]
     places = range(len(lines))
-    axes.barh(places, values, xerr=spread, color=_BAR, height=0.62, ecolor=_INK, capsize=2)
+    colours = [_colour(line) for line in lines]
+    axes.barh(places, values, xerr=spread, color=colours, height=0.62, ecolor=_INK, capsize=2)
     for place, line in zip(places, lines, strict=True):
         axes.plot([100 * v for v in line.miou], [place] * len(line.miou), ".", color=_INK, ms=3)
+        end = 100 * max(line.mean + (line.deviation or 0.0), *line.miou)
+        about = f"{100 * line.mean:.1f}"
+        axes.annotate(about, (end, place), (5, 0), textcoords="offset points", va="center", size=8)
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.axvline(100 * chance, color=_FLOOR, ls=":", lw=1, label=CHANCE)
     return "mIoU, per cent: mean, one standard deviation, and every seed as a dot"
+
+
+def _colour(line: Line) -> str:
+    if line.row.segmenter in CEILINGS:
+        return _CEILING
+    return _BAR if line.row.key == "vilseg" else _PALE
 
 
 def _sweep(axes: Axes, lines: Sequence[Line], chance: float) -> str:

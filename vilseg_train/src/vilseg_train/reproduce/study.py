@@ -19,7 +19,12 @@ from vilseg_train.reproduce.figures import study_figure
 from vilseg_train.reproduce.job import RUN, SCORES, Job
 from vilseg_train.reproduce.plan import Study, chosen_studies, reading_only, rows_by_variant
 from vilseg_train.reproduce.scheduler import run_jobs
-from vilseg_train.reproduce.summary import study_json, study_lines, study_markdown
+from vilseg_train.reproduce.summary import (
+    commands_markdown,
+    study_json,
+    study_lines,
+    study_markdown,
+)
 from vilseg_train.reproduce.variants import VARIANTS
 from vilseg_train.tables import study_table, titled_table
 
@@ -174,9 +179,12 @@ def _write(
     judged = verdicts(study.name, lines)
     document = study_json(study, lines, chance=chance, commands=alone)
     document["claims"] = [asdict(verdict) for verdict in judged]
-    text = study_markdown(study, lines, chance=chance, command=command(only), commands=alone)
+    text = study_markdown(study, lines, chance=chance, command=command(only))
     if judged:
         text += f"\n{markdown_table(VERDICT_HEADING, verdict_rows(judged), text_columns=5)}\n"
+    text += (
+        f"\nRows alone, with the runs that they start from:\n\n{commands_markdown(study, alone)}\n"
+    )
     contents = {
         out / f"{study.name}.json": f"{json.dumps(document, indent=1, allow_nan=False)}\n".encode(),
         out / f"{study.name}.md": text.encode(),

@@ -11,6 +11,7 @@ from vilseg_train.reproduce.plan import Row, Study
 
 CHANCE = "random labelling (floor)"
 _CEILING = "probe"
+CEILINGS = (_CEILING, "truth")  # segmenters that see masks
 
 
 @dataclass(frozen=True)
@@ -113,18 +114,8 @@ def study_json(
     }
 
 
-def study_markdown(
-    study: Study,
-    lines: Sequence[Line],
-    *,
-    chance: float,
-    command: str,
-    commands: Mapping[str, str],
-) -> str:
-    """The table to read, per cent, under the command of all of it and over those of its rows.
-
-    commands: variant -> what trains it alone and scores its rows.
-    """
+def study_markdown(study: Study, lines: Sequence[Line], *, chance: float, command: str) -> str:
+    """The table to read, per cent, under its command."""
     ceiling = next((line.mean for line in lines if line.row.segmenter == _CEILING), None)
     first = lines[0].mean
     heading = ["", "mIoU", "seeds", "pixel accuracy", "first row / this"]
@@ -146,18 +137,19 @@ def study_markdown(
         cells += [f"{line.steps:,}", f"{line.parameters:,}", f"{line.rate:.0f}", _paper(line.row)]
         rows.append(cells)
     rows.append([CHANCE, f"{100 * chance:.1f}", *[""] * (len(heading) - 2)])
-    alone = [
-        f"* `{own}`: {'; '.join(row.title for row in study.rows if row.variant == variant)}"
-        for variant, own in commands.items()
-    ]
-    parts = [
-        f"# {study.title}",
-        f"`{command}`",
-        markdown_table(heading, rows),
-        "Rows alone, with the runs that they start from:",
-        "\n".join(alone),
-    ]
-    return "\n\n".join(parts) + "\n"
+    return f"# {study.title}\n\n`{command}`\n\n{markdown_table(heading, rows)}\n"
+
+
+def commands_markdown(study: Study, commands: Mapping[str, str]) -> str:
+    """A line for each variant: what trains it alone, with the runs that it starts from, and the
+    rows that it gives.
+
+    commands: by variant.
+    """
+    return "\n".join(
+        f"* `{command}`: {'; '.join(row.title for row in study.rows if row.variant == variant)}"
+        for variant, command in commands.items()
+    )
 
 
 def _paper(row: Row) -> str:
