@@ -3,9 +3,12 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vilseg_data import Tokenizer
-from vilseg_train.run import Run
+if TYPE_CHECKING:
+    # A list of words is read, and refused, before torch is loaded.
+    from vilseg_data import Tokenizer
+    from vilseg_train.run import Run
 
 _SHOWN = 8
 
@@ -27,7 +30,7 @@ def read_words(given: str) -> list[str]:
     return words
 
 
-def unread_words(tokenizer: Tokenizer, words: Sequence[str]) -> list[str]:
+def unread_words(tokenizer: "Tokenizer", words: Sequence[str]) -> list[str]:
     """Those of `words` that were rare or absent in the captions that the tokenizer was trained on.
 
     To such a tokenizer a frequent word is one token and any other several, if its vocabulary is
@@ -44,7 +47,7 @@ def unread_words(tokenizer: Tokenizer, words: Sequence[str]) -> list[str]:
     return [phrase for phrase in words if any(map(in_pieces, re.findall(r"\w+", phrase)))]
 
 
-def warnings_about(run: Run, words: Sequence[str]) -> list[str]:
+def warnings_about(run: "Run", words: Sequence[str]) -> list[str]:
     """What to say before a run is asked for words: its own warnings, and which words are unread."""
     unread = unread_words(run.tokenizer, words)
     if not unread:

@@ -36,7 +36,7 @@ class Above:
         row = lines[self.row]
         other = max((lines[key] for key in self.others), key=lambda line: line.mean)
         ratio = self.times if self.deviations is None else 1.0
-        won = sum(map(_reaches, row.miou, other.miou, [ratio] * len(row.miou)))
+        won = sum(_reaches(a, b, ratio) for a, b in zip(row.miou, other.miou, strict=True))
         seeds = f"{won} of {len(row.miou)}"
         if self.deviations is None:
             asked = "above" if self.times == 1 else f"{self.times:.2f} times"

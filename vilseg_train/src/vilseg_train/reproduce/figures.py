@@ -16,10 +16,12 @@ _PALE, _CEILING = "#a9c1e2", "#cccccc"
 def study_figure(study: Study, lines: Sequence[Line], *, chance: float) -> bytes:
     """The PNG of a study."""
     draw = {"fig5": _sweep, "fig6": _classes}.get(study.name, _bars)
-    height = 3.6 if study.name != "fig6" else 0.3 * len(lines[0].iou) + 1.2
-    if draw is _bars:
-        height = 0.36 * len(lines) + 1.2
-    figure = Figure(figsize=(10.0 if draw is _bars else 8.0, height), layout="constrained", dpi=150)
+    width, height = 8.0, 3.6
+    if draw is _classes:
+        height = 0.3 * len(lines[0].iou) + 1.2
+    elif draw is _bars:
+        width, height = 10.0, 0.36 * len(lines) + 1.2
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     seeds = len(lines[0].miou)

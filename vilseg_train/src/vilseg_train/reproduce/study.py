@@ -46,7 +46,7 @@ class Setting:
     overrides: tuple[str, ...] = ()
     images: int = 400
 
-    def command(self, study: str, *, seeds: int, only: Sequence[str] = ()) -> str:
+    def command(self, study: str, *, seeds: int, only: Sequence[str]) -> str:
         """What runs a study, or of it what is trained as `only` says."""
         words = ["vilseg", "reproduce", study, "--preset", self.preset]
         words += [word for override in self.overrides for word in ("--set", override)]
@@ -180,8 +180,9 @@ def _write(
     document = study_json(study, lines, chance=chance, commands=alone)
     document["claims"] = [asdict(verdict) for verdict in judged]
     text = study_markdown(study, lines, chance=chance, command=command(only))
-    if judged:
-        text += f"\n{markdown_table(VERDICT_HEADING, verdict_rows(judged), text_columns=5)}\n"
+    rows = verdict_rows(judged)
+    if rows:
+        text += f"\n{markdown_table(VERDICT_HEADING, rows, text_columns=5)}\n"
     text += (
         f"\nRows alone, with the runs that they start from:\n\n{commands_markdown(study, alone)}\n"
     )
@@ -192,7 +193,7 @@ def _write(
     }
     write_atomically(contents)
     console.print(study_table(study.title, lines, chance=chance))
-    if judged:
-        console.print(titled_table("The paper's claims", VERDICT_HEADING, verdict_rows(judged)))
+    if rows:
+        console.print(titled_table("The paper's claims", VERDICT_HEADING, rows))
     say(console, f"written to {out / study.name}.md, .json, .png")
     return list(contents)
