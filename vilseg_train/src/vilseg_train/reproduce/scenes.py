@@ -20,7 +20,7 @@ _IMAGES = "images.npy"
 class KeptScenes(WorldCaptions):
     """The training scenes of a configuration, kept in a folder from the first run on.
 
-    Drawing 16,000 scenes takes as long as an eighth of a run of `world`.
+    Drawing those of `world` takes as long as an eighth of its run.
 
     Args:
         config: of data.kind "world".
