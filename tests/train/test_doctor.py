@@ -86,6 +86,13 @@ def test_a_loss_that_rises_again(tmp_path: Path) -> None:
     assert [symptom.finding.name for symptom in diagnose(run)] == ["rising"]
 
 
+def test_a_cut_gradient_is_no_symptom_where_the_loss_falls(tmp_path: Path) -> None:
+    def change(step: int, line: Line) -> Line:
+        return line | {"gradient_norm": 50.0, "cross": 2.0 - step / 400}
+
+    assert diagnose(run_of(tmp_path / "run", change)) == []
+
+
 def test_retrieval_at_chance(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
     ranks = {"R@10": 0.02}
