@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vilseg_core.models import ViLSeg
 from vilseg_data import ClassList, LabelledSample, LabelledSet, build_labelled
@@ -83,7 +84,9 @@ class Scorer:
         own, words = len(scenes.classes), row.words or len(scenes.classes)
         if words == own:
             return scenes
-        return _MoreClasses(scenes, words - own) if words > own else _FewerClasses(scenes, words)
+        if words > own:
+            return _with_more_classes(scenes, words - own)
+        return _with_fewer_classes(scenes, words)
 
     def segmenter(self, row: Row, dataset: LabelledSet) -> Segmenter:
         """How the row reads the run."""
@@ -132,54 +135,53 @@ class _Painted:
         return self._samples[index]
 
 
-class _MoreClasses:
-    """A labelled set with further classes, of which it shows nothing: the first of COCO-Stuff's
-    that it does not have."""
+class _OtherClasses:
+    """A labelled set with other classes; `ids` are the new numbers of the old ones and of 255, the
+    old numbers by default."""
 
-    def __init__(self, dataset: LabelledSet, count: int) -> None:
-        self.name = dataset.name
-        self._dataset = dataset
-        own = dataset.classes
-        others = [word for word in coco_classes(171).prompts if word not in own.prompts][:count]
-        self.classes = ClassList(
-            names=(*own.names, *others),
-            prompts=(*own.prompts, *others),
-            unseen=own.unseen,
-            background=None,
-            palette=colour_map(len(own) + len(others)),
-        )
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: int, /) -> LabelledSample:
-        return self._dataset[index]
-
-
-class _FewerClasses:
-    """A labelled set with some of its classes, evenly among them; pixels of others are ignored."""
-
-    def __init__(self, dataset: LabelledSet, count: int) -> None:
-        self.name = dataset.name
-        self._dataset = dataset
-        own = dataset.classes
-        kept = [number * len(own) // count for number in range(count)]
-        self.classes = ClassList(
-            names=tuple(own.names[k] for k in kept),
-            prompts=tuple(own.prompts[k] for k in kept),
-            unseen=tuple(kept.index(k) for k in own.unseen if k in kept),
-            background=None,
-            palette=own.palette[kept],
-        )
-        self._ids = torch.full((IGNORE + 1,), IGNORE)
-        self._ids[kept] = torch.arange(count)
+    def __init__(
+        self, dataset: LabelledSet, classes: ClassList, *, ids: Tensor | None = None
+    ) -> None:
+        self.name, self.classes = dataset.name, classes
+        self._dataset, self._ids = dataset, ids
 
     def __len__(self) -> int:
         return len(self._dataset)
 
     def __getitem__(self, index: int, /) -> LabelledSample:
         sample = self._dataset[index]
-        return replace(sample, labels=self._ids[sample.labels])
+        return sample if self._ids is None else replace(sample, labels=self._ids[sample.labels])
+
+
+def _with_more_classes(dataset: LabelledSet, count: int) -> LabelledSet:
+    """`count` further classes, of which it shows nothing: the first of COCO-Stuff's that it does
+    not have."""
+    own = dataset.classes
+    others = [word for word in coco_classes(171).prompts if word not in own.prompts][:count]
+    classes = ClassList(
+        names=(*own.names, *others),
+        prompts=(*own.prompts, *others),
+        unseen=own.unseen,
+        background=None,
+        palette=colour_map(len(own) + len(others)),
+    )
+    return _OtherClasses(dataset, classes)
+
+
+def _with_fewer_classes(dataset: LabelledSet, count: int) -> LabelledSet:
+    """`count` of its classes, evenly among them; pixels of others are ignored."""
+    own = dataset.classes
+    kept = [number * len(own) // count for number in range(count)]
+    classes = ClassList(
+        names=tuple(own.names[k] for k in kept),
+        prompts=tuple(own.prompts[k] for k in kept),
+        unseen=tuple(kept.index(k) for k in own.unseen if k in kept),
+        background=None,
+        palette=own.palette[kept],
+    )
+    ids = torch.full((IGNORE + 1,), IGNORE)
+    ids[kept] = torch.arange(count)
+    return _OtherClasses(dataset, classes, ids=ids)
 
 
 def with_regions(run: Run, pooling: str) -> Run:
