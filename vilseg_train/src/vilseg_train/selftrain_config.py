@@ -19,14 +19,14 @@ class SelfTrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: str = Field("world", min_length=1)
-    count: int = Field(2000, ge=1, description="scenes of a world")
+    count: int = Field(6000, ge=1, description="scenes of a world")
     transductive: bool = False
     words: tuple[str, ...] = ()
     templates: tuple[str, ...] = ("a photo of a {}",)
     rounds: int = Field(1, ge=1, description="how often labels are made anew")
     labels: Literal["regions", "tokens"] = "regions"
     share: float = Field(0.4, gt=0, le=1, description="of each word's tokens, kept as labels")
-    steps: int = Field(300, ge=1, description="of a round")
+    steps: int = Field(900, ge=1, description="of a round")
     batch_size: int = Field(32, ge=1)
     lr: float = Field(5e-4, gt=0)
     weight_decay: float = Field(0.04, ge=0)
