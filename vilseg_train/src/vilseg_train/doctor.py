@@ -28,7 +28,7 @@ LEAST_RETRIEVAL = 2.0
 # Of the gradient norms since warm-up, this share above the clip at which training is held back.
 CLIPPED_SHARE, CLIPPED_TIMES = 0.5, 5.0
 # Nats of L_cross between the halves of a run.
-LEAST_FALL = 0.1
+LEAST_CHANGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,15 @@ def _course(lines: Sequence[Numbers], config: RunConfig) -> list[Symptom]:
     Where that loss falls, a gradient that is cut has done no harm: Adam does not see its length.
     """
     late = [line for line in lines if line["step"] > warm_up(config)]
-    symptoms, falls = [], False
+    symptoms = []
+    falls = False
     crosses = [line["cross"] for line in late if "cross" in line]
     chance = math.log(config.train.batch_size)
     if len(crosses) >= 4:
         half = len(crosses) // 2
         before, after = statistics.fmean(crosses[:half]), statistics.fmean(crosses[half:])
-        falls = after < before - LEAST_FALL
-        if after > before + LEAST_FALL:
+        falls = after < before - LEAST_CHANGE
+        if after > before + LEAST_CHANGE:
             text = (
                 f"L_cross rose from {before:.2f} to {after:.2f} in the second half; lower optim.lr "
                 f"(now {config.optim.lr:g}) or lengthen optim.warmup_steps"
@@ -139,8 +140,7 @@ def _course(lines: Sequence[Numbers], config: RunConfig) -> list[Symptom]:
             symptoms.append(Symptom(Finding("flat", text)))
     norms = [line["gradient_norm"] for line in late if "gradient_norm" in line]
     limit = CLIPPED_TIMES * config.optim.clip
-    cut = bool(config.optim.clip and norms) and _share(norms, above=limit) > CLIPPED_SHARE
-    if cut and not falls:
+    if config.optim.clip and norms and not falls and _share(norms, above=limit) > CLIPPED_SHARE:
         text = (
             f"the gradient was over {limit:g} most of the time and cut to {config.optim.clip:g}, "
             "and L_cross does not fall; lower optim.lr, lengthen optim.warmup_steps, or raise "
