@@ -115,6 +115,30 @@ def test_a_second_call_encodes_nothing_and_says_the_same(
             segment_images(own_run, photos, TWO, out=second, options=other, console=quiet())
 
 
+def test_shared_tokens_are_labelled_by_themselves_and_regions_still_have_names(
+    own_run: Path, tmp_path: Path
+) -> None:
+    photo = _photo(tmp_path / "photo.png")
+    inference = InferenceConfig(softness=2.0)
+    segment_images(
+        own_run,
+        [photo],
+        TWO,
+        out=tmp_path / "out",
+        options=SegmentOptions(inference=inference),
+        console=quiet(),
+    )
+    run = open_run(own_run)
+    segmenter = ViLSegSegmenter(run.model, run.tokenizer, TWO.words, inference=inference)
+    (answer,) = segmenter.segment([decode_image(photo)])
+    with Image.open(tmp_path / "out" / "photo-labels.png") as labels:
+        assert np.array_equal(np.array(labels), answer.labels(range(2)).numpy())
+    about = json.loads((tmp_path / "out" / "photo.json").read_text())
+    assert about["inference"]["softness"] == 2.0
+    assert sum(region["area"] for region in about["regions"]) == pytest.approx(1)
+    assert all(region["word"] == region["top"][0]["word"] for region in about["regions"])
+
+
 def test_a_cache_that_cannot_be_written_is_a_warning(own_run: Path, tmp_path: Path) -> None:
     photo = _photo(tmp_path / "photo.png")
     options = SegmentOptions(cache=photo / "cache")  # below a file

@@ -34,7 +34,9 @@ class InferenceConfig(BaseModel):
     cluster `"logits"` (names always come from averaged features). `batch_size` counts forward
     passes of one size. `upsampling` brings cluster logits to the image bilinearly (`"logits"`),
     does so with their `"softmax"`, or takes the `"nearest"` token's cluster; `refine` is the
-    number of passes of `vilseg_eval.refine` after that, 0 for none.
+    number of passes of `vilseg_eval.refine` after that, 0 for none. With `softness` above 0 a token
+    is no longer of one region: it is shared by softmax(cluster logits / softness) over the regions
+    of the image, whose features are pooled with those shares, and has the mean of their scores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +49,17 @@ class InferenceConfig(BaseModel):
     batch_size: _Positive = 8
     upsampling: Literal["logits", "softmax", "nearest"] = "logits"
     refine: Annotated[int, Field(ge=0)] = 0
+    softness: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+    @model_validator(mode="after")
+    def _shares_are_of_tokens(self) -> Self:
+        if self.softness and (self.refine or self.upsampling != "logits"):
+            raise ValueError(
+                f"softness: expected 0 beside refine={self.refine} and "
+                f"upsampling={self.upsampling!r}, which are of whole clusters, came "
+                f"{self.softness:g}; leave out one or the other"
+            )
+        return self
 
     @model_validator(mode="after")
     def _windows_cover(self) -> Self:

@@ -36,12 +36,13 @@ def write_segmented(target: Path, done: Segmented) -> dict[str, float]:
     words and those of `<target>-regions.png` the numbers of the regions. `<target>.json` holds
     `areas`, the share of the image of each word; `scores`, for each word the cosine of the region
     that is most like it; `regions`, largest first, each with its share, its box (left, top, right,
-    bottom in pixels) and its `top` words with their cosines: the first is its name.
+    bottom in pixels) and its `top` words with their cosines: the first is its name. Where tokens
+    are shared among regions (`InferenceConfig.softness`) a pixel's word need not be its region's.
     """
     words = done.segmenter.words
     answer = done.regions.named(done.segmenter.bank)
     labels = answer.labels(range(len(words))).cpu()
-    scores = answer.scores.cpu()
+    scores = done.regions.scores(done.segmenter.bank).cpu()
     areas = dict(zip(words, shares(labels, words=len(words)), strict=True))
     ordered = dict(sorted(areas.items(), key=lambda item: -item[1]))
     about = {

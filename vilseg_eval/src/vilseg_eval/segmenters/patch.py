@@ -33,8 +33,8 @@ class PatchSegmenter(ModelSegmenter[Patches]):
     """Cosines of every pixel embedding with the words, brought to the image size bilinearly; their
     arg-max names the pixel. The baseline that the clustering head has to beat.
 
-    Arguments as in `ModelSegmenter`; there are no clusters, so that `average`, `upsampling` and
-    `refine` stay at their defaults.
+    Arguments as in `ModelSegmenter`; there are no clusters, so that `average`, `upsampling`,
+    `refine` and `softness` stay at their defaults.
     """
 
     name = "patch"

@@ -16,8 +16,8 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize, one_hot
 from vilseg_eval.features import Encoded
 from vilseg_eval.prompts import WordBank
 from vilseg_eval.refine import refine, shrink, working_size
-from vilseg_eval.segmenters.base import RegionSegmentation
-from vilseg_eval.segmenters.model import ModelSegmenter
+from vilseg_eval.segmenters.base import DenseSegmentation, RegionSegmentation
+from vilseg_eval.segmenters.model import ModelSegmenter, Named
 from vilseg_eval.upsampling import nearest, upsample, upsampled_argmax
 
 
@@ -29,19 +29,31 @@ class Regions:
         map: (h, w) int64 row numbers.
         features: (r, d) unit rows.
         clusters: (r,) int64, the cluster that each region is.
+        shares: (r, gh, gw), how much of each token belongs to each region, in all 1; None where
+            a pixel is of the region of `map` alone.
     """
 
     map: Tensor
     features: Tensor
     clusters: Tensor
+    shares: Tensor | None = None
 
-    def named(self, bank: WordBank, /) -> RegionSegmentation:
-        return RegionSegmentation(self.map, bank.scores(self.features))
+    def named(self, bank: WordBank, /) -> Named:
+        scores = self.scores(bank)
+        if self.shares is None:
+            return RegionSegmentation(self.map, scores)
+        mixed = torch.einsum("ryx,rk->kyx", self.shares, scores)
+        return DenseSegmentation(mixed, (self.map.shape[0], self.map.shape[1]))
+
+    def scores(self, bank: WordBank, /) -> Tensor:
+        """(r, k): what each region resembles."""
+        return bank.scores(self.features)
 
 
 class RegionSegmenter(ModelSegmenter[Regions]):
     """Cluster logits are brought to the image size and their arg-max is the region map; a region
-    gets the word whose embedding is nearest (cosine) to its pooled pixel embeddings.
+    gets the word whose embedding is nearest (cosine) to its pooled pixel embeddings. With
+    `InferenceConfig.softness` tokens are shared among regions instead, and named one by one.
     """
 
     _wants_logits = True
@@ -66,9 +78,11 @@ class RegionSegmenter(ModelSegmenter[Regions]):
         present = counts.nonzero().flatten()
         row = torch.full_like(counts, -1)
         row[present] = torch.arange(len(present), device=row.device)
-        masks = region_masks(logits, clusters, present=present)
+        softness = self.inference.softness
+        shares = (logits[present] / softness).softmax(0) if softness else None
+        masks = region_masks(logits, clusters, present=present) if shares is None else shares
         features = self.model.pool_regions(encoded.pixels[None], masks[None])[0].float()
-        return Regions(row[clusters], normalize(features, dim=-1), present)
+        return Regions(row[clusters], normalize(features, dim=-1), present, shares)
 
     def _map(self, logits: Tensor, image: Tensor) -> Tensor:
         """(h, w) int64: the cluster of every pixel."""
