@@ -145,6 +145,12 @@ CLAIMS: Mapping[str, tuple[Above | Inside, ...]] = {
             times=_PAPER_KMEANS,
         ),
         Above(
+            text="above K-means, both with tokens shared",
+            row="vilseg-shared",
+            others=("kmeans-25-shared",),
+            times=_PAPER_KMEANS,
+        ),
+        Above(
             text="above training without L_vision, equal steps",
             row="vilseg",
             others=("no-vision",),
@@ -160,6 +166,12 @@ CLAIMS: Mapping[str, tuple[Above | Inside, ...]] = {
             text="above training without L_vision, regions by their mean",
             row="vilseg-mean",
             others=("no-vision-mean",),
+            deviations=2,
+        ),
+        Above(
+            text="above training without L_vision, tokens shared",
+            row="vilseg-shared",
+            others=("no-vision-shared",),
             deviations=2,
         ),
         Above(text="self-training adds", row="self-trained", others=("vilseg",), times=_PAPER_ST),

@@ -13,6 +13,7 @@ from vilseg_train.reproduce.variants import CLUSTER_SWEEP, VARIANTS, WRONG_CAPTI
 
 KMEANS_SWEEP = (5, 8, 12, 18, 25)
 WORD_LISTS = (5, 10, 50, 100, 180)
+_SHARED_BY_HEAD = {"softness": "2"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +122,12 @@ _TABLE2 = Study(
             regions="max",
         ),
         Row(
+            key="vilseg-shared",
+            title="ViL-Seg, tokens shared among regions (not in the paper)",
+            variant="full",
+            options=_SHARED_BY_HEAD,
+        ),
+        Row(
             key="self-trained",
             title="ViL-Seg + ST",
             variant="self-trained",
@@ -147,6 +154,12 @@ _TABLE2 = Study(
             variant="no-vision",
             regions="mean",
         ),
+        Row(
+            key="no-vision-shared",
+            title="without L_vision, equal steps, tokens shared",
+            variant="no-vision",
+            options=_SHARED_BY_HEAD,
+        ),
         *(
             Row(
                 key=f"kmeans-{k}",
@@ -167,6 +180,13 @@ _TABLE2 = Study(
             segmenter="kmeans",
             options={"clusters": "25"},
             regions="mean",
+        ),
+        Row(
+            key="kmeans-25-shared",
+            title="offline K-means, k = 25, tokens shared",
+            variant="full",
+            segmenter="kmeans",
+            options={"clusters": "25", "softness": "0.1"},
         ),
         _PATCH,
         Row(
