@@ -269,4 +269,4 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_presets_are_in_the_package() -> None:
-    assert preset_names() == ["flickr8k", "paper", "world", "world-gpu"]
+    assert preset_names() == ["flickr8k", "flickr8k-gpu", "paper", "world", "world-gpu"]
