@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
 import stat
 import sys
 import threading
@@ -18,8 +17,10 @@ from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from tests.train.conftest import quiet, tiny_config
+from torch.distributed import TCPStore
 
 from vilseg_train import Trainer
 from vilseg_train.errors import RunEnded
@@ -33,20 +34,24 @@ CONTEXT.set_forkserver_preload(
 
 Change = Callable[[Trainer], None]
 
+# Kept for as long as a process that was started is known.
+_STORES: WeakKeyDictionary[BaseProcess, TCPStore | None] = WeakKeyDictionary()
+
 
 def start(
     count: int, function: Callable[..., None], *args: Any, restart: int = 0
 ) -> list[BaseProcess]:
     """Start `function(*args)` in `count` processes; one alone is no rank of anything."""
     environment = {"TORCHELASTIC_RESTART_COUNT": str(restart)}
+    store = None
     if count > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        # As with torchrun the store is nobody's of the ranks, and outlives any of them.
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         environment |= {
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
+            "MASTER_PORT": str(store.port),
             "WORLD_SIZE": str(count),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
         }
     started = [
         CONTEXT.Process(target=_enter, args=(rank, environment, function, args))
@@ -54,6 +59,7 @@ def start(
     ]
     for process in started:
         process.start()
+        _STORES[process] = store
     return list(started)
 
 

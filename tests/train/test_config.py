@@ -14,7 +14,7 @@ from vilseg_train import ConfigError, RunConfig, load_config
 from vilseg_train.config import parse_config, preset_names
 from vilseg_train.explain import dotted_keys, submodel
 
-NEEDED = {"flickr8k": ["data.root=photos"]}
+NEEDED = {name: ["data.root=photos"] for name in ("flickr8k", "flickr8k-gpu")}
 
 
 @pytest.mark.parametrize("name", preset_names())
