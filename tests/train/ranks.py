@@ -20,7 +20,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from tests.train.conftest import quiet, tiny_config
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from vilseg_train import Trainer
 from vilseg_train.errors import RunEnded
