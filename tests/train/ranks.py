@@ -35,7 +35,7 @@ CONTEXT.set_forkserver_preload(
 Change = Callable[[Trainer], None]
 
 # Kept for as long as a process that was started is known.
-_STORES: WeakKeyDictionary[BaseProcess, TCPStore | None] = WeakKeyDictionary()
+_STORES: WeakKeyDictionary[BaseProcess, TCPStore] = WeakKeyDictionary()
 
 
 def start(
@@ -59,7 +59,8 @@ def start(
     ]
     for process in started:
         process.start()
-        _STORES[process] = store
+        if store is not None:
+            _STORES[process] = store
     return list(started)
 
 

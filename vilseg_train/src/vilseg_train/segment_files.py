@@ -40,9 +40,9 @@ def write_segmented(target: Path, done: Segmented) -> dict[str, float]:
     are shared among regions (`InferenceConfig.softness`) a pixel's word need not be its region's.
     """
     words = done.segmenter.words
-    answer = done.regions.named(done.segmenter.bank)
-    labels = answer.labels(range(len(words))).cpu()
-    scores = done.regions.scores(done.segmenter.bank).cpu()
+    scores = done.segmenter.bank.scores(done.regions.features)
+    labels = done.regions.answer(scores).labels(range(len(words))).cpu()
+    scores = scores.cpu()
     areas = dict(zip(words, shares(labels, words=len(words)), strict=True))
     ordered = dict(sorted(areas.items(), key=lambda item: -item[1]))
     about = {

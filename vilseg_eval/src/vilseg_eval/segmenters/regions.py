@@ -39,15 +39,14 @@ class Regions:
     shares: Tensor | None = None
 
     def named(self, bank: WordBank, /) -> Named:
-        scores = self.scores(bank)
+        return self.answer(bank.scores(self.features))
+
+    def answer(self, scores: Tensor, /) -> Named:
+        """The same from what each region resembles, (r, k)."""
         if self.shares is None:
             return RegionSegmentation(self.map, scores)
         mixed = torch.einsum("ryx,rk->kyx", self.shares, scores)
         return DenseSegmentation(mixed, (self.map.shape[0], self.map.shape[1]))
-
-    def scores(self, bank: WordBank, /) -> Tensor:
-        """(r, k): what each region resembles."""
-        return bank.scores(self.features)
 
 
 class RegionSegmenter(ModelSegmenter[Regions]):
